@@ -1,0 +1,1 @@
+"""Retrievers: one module or folder a family, found by name through `registry`."""

@@ -1,0 +1,136 @@
+"""What a retriever is: the protocols that the runner speaks, and the context it hands over.
+
+A retriever is built from its validated `Params`; building it touches no file, model or network. It turns
+texts into an index folder once, and opens that folder to answer queries. It knows nothing of datasets' names,
+judgments, metrics or result files; ids never reach it, only row numbers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from seekbench import hashing
+from seekbench.collection import BLOCK, Records, Template
+from seekbench.progress import NoProgress, Progress
+from seekbench.run import Run
+
+
+class Params(BaseModel):
+    """Base of all parameter models: unknown names are errors, values are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class TextView:
+    """Records as a retriever sees them: row numbers and rendered texts, in the collection's language."""
+
+    records: Records
+    template: str = "{title} {text}"
+    language: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def blocks(self, size: int = BLOCK, start: int = 0) -> Iterator[tuple[int, list[str]]]:
+        """(first row, texts) of consecutive blocks; never the whole corpus in memory."""
+        return self.records.blocks(self.template, size, start)
+
+    def texts(self, start: int = 0, stop: int | None = None) -> list[str]:
+        return self.records.texts(self.template, start, stop)
+
+    def field_blocks(self, names: tuple[str, ...], size: int = BLOCK) -> Iterator[tuple[int, list[list[str]]]]:
+        """(first row, one list of texts a field) for multi-field retrievers."""
+        templates = [Template("{" + name + "}") for name in names]
+        for at in range(0, len(self), size):
+            yield at, [self.records.texts(t, at, at + size) for t in templates]
+
+    @property
+    def order(self) -> npt.NDArray[np.int32]:
+        """Rank of each row's id in byte order, for `Run.ranked`."""
+        return self.records.order
+
+    def take(self, rows: npt.NDArray[np.integer[Any]]) -> TextView:
+        return TextView(self.records.subset(rows), self.template, self.language)
+
+    @property
+    def content_hash(self) -> str:
+        """Of the records and the template: equal exactly when every rendered text is made of the same parts."""
+        return hashing.of_json([self.records.content_hash, self.template, self.language])
+
+
+@dataclass
+class Context:
+    """What the environment gives to work; nothing in it may change a score.
+
+    runs: for composites, the runs of the retrievers that they named, for the same queries.
+    """
+
+    progress: Progress = field(default_factory=NoProgress)
+    threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
+    offline: bool = False
+    trust_remote_code: bool = False
+    runs: Mapping[str, Run] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Searcher(Protocol):
+    """An opened index. `search` may be called many times, with one query or with thousands."""
+
+    def search(self, queries: TextView, k: int, *, context: Context) -> Run:
+        """At most k hits a query, ordered by the ranking rule (`Run.ranked`); rows are rows of the corpus."""
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """The protocol of all retrievers; no base class to inherit.
+
+    Params: the pydantic model of the YAML fields (without `type`).
+    index_params: names of the parameters that the index depends on; search_params: those that only the
+    search depends on; every other parameter changes speed alone. modules: the modules whose code makes
+    the index or the scores (part of the cache keys). reproducible hardware facts do not belong here.
+    """
+
+    Params: ClassVar[type[Params]]
+    index_params: ClassVar[frozenset[str]]
+    search_params: ClassVar[frozenset[str]]
+    modules: ClassVar[tuple[str, ...]]
+    params: Any
+
+    def __init__(self, params: Any) -> None: ...
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of other retrievers of the config whose runs this one takes (composites); else ()."""
+
+    @property
+    def indexes(self) -> bool:
+        """Whether there is an index to make."""
+
+    def identity(self, *, context: Context) -> Mapping[str, Any]:
+        """JSON facts that scores depend on beyond the parameters: model revision and weights' hash, library
+        versions. Cheap: no model is loaded. Raises InputError / MissingError for what cannot be used."""
+
+    def index(self, documents: TextView, folder: Path, *, context: Context) -> Mapping[str, Any]:
+        """Builds the index in `folder`, continuing what an interrupted call left there; returns JSON facts
+        (`bytes` of the index, `documents`, counts, truncation rate, timings)."""
+
+    def open(self, folder: Path | None, documents: TextView, *, context: Context) -> Searcher:
+        """Opens an index for searching."""
+
+    def describe(self, *, context: Context) -> Mapping[str, Any]:
+        """JSON facts for the result record: recipe of the model (pooling, prompts, dtype, ...), parameters' count."""
+
+    def render(self, texts: list[str], side: str, *, context: Context) -> list[str]:
+        """The exact strings that are encoded for these texts; side is 'query' or 'document'."""

@@ -1,0 +1,21 @@
+"""seekbench evaluates retrievers. The public names below are loaded on first use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["evaluate", "load_dataset", "load_retriever", "run"]
+
+if TYPE_CHECKING:
+    from seekbench.api import evaluate, load_dataset, load_retriever, run
+
+_LAZY = {name: "seekbench.api" for name in __all__}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        import importlib
+
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'seekbench' has no attribute {name!r}")

@@ -1,0 +1,90 @@
+"""Content hashes: of JSON values, files, folders, Arrow columns and code. Every cache key is made here."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+#: Rows of a block whose bytes are hashed together; part of the hash's definition, so never change it.
+BLOCK = 8192
+
+
+def of_json(value: Any) -> str:
+    """sha256 (hex) of a JSON value with sorted keys. Raises TypeError for what JSON cannot hold."""
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def of_file(path: Path) -> str:
+    """sha256 (hex) of a file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def of_folder(path: Path) -> str:
+    """sha256 (hex) over the relative names and bytes of all files below a folder."""
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    return of_json([[p.relative_to(path).as_posix(), of_file(p)] for p in files])
+
+
+def of_columns(columns: Iterable[tuple[str, Any]]) -> str:
+    """sha256 (hex) of named Arrow columns (pa.ChunkedArray of strings or numbers).
+
+    Equal for equal content, however the columns are chunked or whatever file they came from: each column
+    enters in blocks of BLOCK rows as its values' lengths (uint32) and bytes; null counts as length 2^32-1.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    digest = hashlib.sha256()
+    for name, column in columns:
+        digest.update(f"{name}\0{len(column)}\0".encode())
+        for start in range(0, len(column), BLOCK):
+            block = column.slice(start, BLOCK).combine_chunks()
+            if isinstance(block, pa.ChunkedArray):  # older pyarrow returns one for an empty slice
+                block = pa.concat_arrays(block.chunks)
+            if pa.types.is_string(block.type) or pa.types.is_large_string(block.type):
+                lengths = pc.fill_null(pc.binary_length(block), 2**32 - 1)
+                digest.update(np.asarray(lengths, dtype=np.uint32).tobytes())
+                filled = pc.fill_null(block, "")
+                offsets = np.frombuffer(
+                    filled.buffers()[1], dtype=np.int64 if pa.types.is_large_string(block.type) else np.int32
+                )
+                first, last = offsets[filled.offset], offsets[filled.offset + len(filled)]
+                data = filled.buffers()[2]
+                if data is not None:
+                    digest.update(memoryview(data)[int(first) : int(last)])
+            else:
+                digest.update(np.ascontiguousarray(block.to_numpy(zero_copy_only=False)).tobytes())
+    return digest.hexdigest()
+
+
+@cache
+def of_code(*modules: str) -> str:
+    """sha256 (hex) of what modules do: their syntax trees without docstrings, comments and layout.
+
+    A key that holds it can't go stale when the code changes, and a comment rebuilds nothing.
+    """
+    digest = hashlib.sha256()
+    for module in sorted(set(modules)):
+        spec = importlib.util.find_spec(module)
+        if spec is None or spec.origin is None:
+            raise ValueError(f"no source of module {module}")
+        tree = ast.parse(Path(spec.origin).read_bytes())
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if (
+                isinstance(body, list) and body and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+                and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
+                and isinstance(body[0].value.value, str)
+            ):  # fmt: skip
+                node.body = body[1:]
+        digest.update(f"{module}\0{ast.dump(tree)}\0".encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Measures, the mean over queries, and significance."""

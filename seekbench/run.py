@@ -1,0 +1,184 @@
+"""Run: the top-k documents of every query as arrays, ordered by the ranking rule; TREC files in and out.
+
+The ranking rule (docs/metrics.md): score as IEEE float32 descending, then docid bytes descending, as
+trec_eval 9. It is applied here, once; every metric and every file uses the order that this module made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from seekbench.collection import Corpus, Exclusion, Queries
+
+Rows = npt.NDArray[np.int32]
+Scores = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Run:
+    """doc_rows: int32 or int64 [queries, k], padded with -1; scores: float32 [queries, k], padded with -inf."""
+
+    doc_rows: npt.NDArray[Any]
+    scores: Scores
+
+    def __post_init__(self) -> None:
+        if self.doc_rows.shape != self.scores.shape or self.doc_rows.ndim != 2:
+            raise ValueError(f"doc_rows {self.doc_rows.shape} and scores {self.scores.shape} must be [queries, k]")
+
+    @property
+    def num_queries(self) -> int:
+        return int(self.doc_rows.shape[0])
+
+    @property
+    def k(self) -> int:
+        return int(self.doc_rows.shape[1])
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """int64 [queries]: hits of each query."""
+        return (self.doc_rows >= 0).sum(axis=1)
+
+    @classmethod
+    def empty(cls, queries: int, k: int) -> Run:
+        return cls(np.full((queries, k), -1, np.int32), np.full((queries, k), -np.inf, np.float32))
+
+    @classmethod
+    def ranked(cls, doc_rows: npt.NDArray[Any], scores: npt.NDArray[Any], order: npt.NDArray[Any]) -> Run:
+        """Sorts each query's hits by the ranking rule.
+
+        doc_rows: int [queries, k], -1 where there is no hit; scores: [queries, k], cast to float32;
+        order: int [documents], each document's rank by id bytes (`Records.order`).
+        Raises ValueError for a NaN score of a hit.
+        """
+        scores32 = np.asarray(scores, dtype=np.float32)
+        hit = doc_rows >= 0
+        if np.isnan(scores32[hit]).any():
+            raise ValueError("a retriever returned NaN as a score")
+        scores32 = np.where(hit, scores32, np.float32(-np.inf))
+        out_rows = np.empty_like(doc_rows)
+        out_scores = np.empty_like(scores32)
+        # Blocks bound the memory of the three sort keys.
+        step = max(1, 4_000_000 // max(1, doc_rows.shape[1]))
+        for at in range(0, len(doc_rows), step):
+            rows, values = doc_rows[at : at + step], scores32[at : at + step]
+            if _is_sorted(rows, values, order):
+                out_rows[at : at + step], out_scores[at : at + step] = rows, values
+                continue
+            tie = np.where(rows >= 0, order[np.maximum(rows, 0)], -1)
+            by = np.lexsort((-tie, -values, rows < 0), axis=1)
+            out_rows[at : at + step] = np.take_along_axis(rows, by, axis=1)
+            out_scores[at : at + step] = np.take_along_axis(values, by, axis=1)
+        return cls(out_rows, out_scores)
+
+    def without(self, exclusion: Exclusion, k: int) -> Run:
+        """Drops excluded documents and cuts to k hits. Order is kept."""
+        if not len(exclusion):
+            return self.cut(k)
+        n = int(max(self.doc_rows.max(initial=0), exclusion.doc_rows.max(initial=0))) + 1
+        banned = np.sort(exclusion.query_rows * n + exclusion.doc_rows)
+        keys = np.arange(self.num_queries, dtype=np.int64)[:, None] * n + self.doc_rows
+        keep = (self.doc_rows >= 0) & ~np.isin(keys, banned)
+        return self._filtered(keep, k)
+
+    def _filtered(self, keep: npt.NDArray[np.bool_], k: int) -> Run:
+        by = np.argsort(~keep, axis=1, kind="stable")
+        kept = np.take_along_axis(keep, by, axis=1)
+        rows = np.where(kept, np.take_along_axis(self.doc_rows, by, axis=1), -1)
+        scores = np.where(kept, np.take_along_axis(self.scores, by, axis=1), np.float32(-np.inf))
+        return Run(rows.astype(self.doc_rows.dtype), scores).cut(k)
+
+    def cut(self, k: int) -> Run:
+        """The first k hits of each query (a contiguous copy where it shortens)."""
+        if k >= self.k:
+            return self
+        return Run(np.ascontiguousarray(self.doc_rows[:, :k]), np.ascontiguousarray(self.scores[:, :k]))
+
+    def save(self, folder: Path) -> None:
+        np.save(folder / "doc_rows.npy", self.doc_rows)
+        np.save(folder / "scores.npy", self.scores)
+
+    @classmethod
+    def load(cls, folder: Path) -> Run:
+        return cls(
+            np.load(folder / "doc_rows.npy", mmap_mode="r"), np.load(folder / "scores.npy", mmap_mode="r")
+        )
+
+
+def _is_sorted(rows: npt.NDArray[Any], scores: Scores, order: npt.NDArray[Any]) -> bool:
+    """Whether hits already stand in the order of the rule, padding last."""
+    if rows.shape[1] < 2:
+        return True
+    left, right = rows[:, :-1], rows[:, 1:]
+    padded = right < 0
+    if ((left < 0) & ~padded).any():
+        return False
+    higher = scores[:, :-1] > scores[:, 1:]
+    equal = scores[:, :-1] == scores[:, 1:]
+    ids = order[np.maximum(left, 0)] > order[np.maximum(right, 0)]
+    return bool((padded | higher | (equal & ids)).all())
+
+
+def write_trec(run: Run, corpus: Corpus, queries: Queries, path: Path, tag: str) -> None:
+    """Writes `qid Q0 docid rank score tag` lines, gzipped where the name ends in .gz; atomically.
+
+    Scores have 9 significant digits, which bring every float32 back exactly. White space in the tag becomes `_`.
+    """
+    import gzip
+    import os
+
+    clean = "_".join(tag.split()) or "seekbench"
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as raw:
+        if path.name.endswith(".gz"):
+            # mtime 0: the same run gives the same bytes.
+            with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=3, mtime=0) as out:
+                for block in _trec_blocks(run, corpus, queries, clean):
+                    out.write(block)
+        else:
+            for block in _trec_blocks(run, corpus, queries, clean):
+                raw.write(block)
+        raw.flush()
+        os.fsync(raw.fileno())
+    part.replace(path)
+
+
+def _trec_blocks(run: Run, corpus: Corpus, queries: Queries, tag: str) -> Iterator[bytes]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    step = max(1, 500_000 // max(1, run.k))
+    for at in range(0, run.num_queries, step):
+        rows = np.asarray(run.doc_rows[at : at + step])
+        hit = rows >= 0
+        counts = hit.sum(axis=1)
+        if not counts.sum():
+            continue
+        query = np.repeat(np.arange(at, at + len(rows)), counts)
+        ranks = np.broadcast_to(np.arange(1, run.k + 1), rows.shape)[hit]
+        scores = nine_digits(np.asarray(run.scores[at : at + step])[hit])
+        lines = pc.binary_join_element_wise(
+            queries.ids(query), "Q0", corpus.ids(rows[hit]), pa.array(ranks).cast(pa.large_string()),
+            pa.array(scores).cast(pa.large_string()), tag, " ",
+        )  # fmt: skip
+        joined = pc.binary_join(pa.LargeListArray.from_arrays(pa.array([0, len(lines)]), lines), "\n")
+        yield joined[0].as_buffer().to_pybytes() + b"\n"
+
+
+def nine_digits(scores: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """float64 values of 9 significant digits that cast back to the same float32."""
+    wide = np.asarray(scores, dtype=np.float64)
+    finite = np.isfinite(wide) & (wide != 0)
+    exponent = np.zeros(wide.shape)
+    exponent[finite] = np.floor(np.log10(np.abs(wide[finite])))
+    # Scaling by a power of ten goes through two factors, so that subnormals do not overflow it.
+    digits = 8 - exponent
+    half = np.trunc(digits / 2)
+    scaled = np.rint(wide * 10.0**half * 10.0 ** (digits - half))
+    out = scaled / 10.0**half / 10.0 ** (digits - half)
+    return np.where(finite, out, wide)

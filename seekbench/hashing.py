@@ -37,7 +37,7 @@ def of_columns(columns: Iterable[tuple[str, Any]]) -> str:
     """sha256 (hex) of named Arrow columns (pa.ChunkedArray of strings or numbers).
 
     Equal for equal content, however the columns are chunked or whatever file they came from: each column
-    enters in blocks of BLOCK rows as its values' lengths (uint32) and bytes; null counts as length 2^32-1.
+    enters in blocks of BLOCK rows as its values' lengths (int64, -1 for null) and bytes.
     """
     import numpy as np
     import pyarrow as pa
@@ -47,12 +47,10 @@ def of_columns(columns: Iterable[tuple[str, Any]]) -> str:
     for name, column in columns:
         digest.update(f"{name}\0{len(column)}\0".encode())
         for start in range(0, len(column), BLOCK):
-            block = column.slice(start, BLOCK).combine_chunks()
-            if isinstance(block, pa.ChunkedArray):  # older pyarrow returns one for an empty slice
-                block = pa.concat_arrays(block.chunks)
+            block = pa.concat_arrays(column.slice(start, BLOCK).chunks)
             if pa.types.is_string(block.type) or pa.types.is_large_string(block.type):
-                lengths = pc.fill_null(pc.binary_length(block), 2**32 - 1)
-                digest.update(np.asarray(lengths, dtype=np.uint32).tobytes())
+                lengths = pc.fill_null(pc.binary_length(block).cast(pa.int64()), -1)
+                digest.update(np.asarray(lengths, dtype="<i8").tobytes())
                 filled = pc.fill_null(block, "")
                 offsets = np.frombuffer(
                     filled.buffers()[1], dtype=np.int64 if pa.types.is_large_string(block.type) else np.int32

@@ -1,1 +1,2 @@
-"""Measures, the mean over queries, and significance."""
+"""Measures, their means over queries, and significance. A run is ranked once (`seekbench.run`) and joined with
+the judgments once (`judged`); every measure is a function of that join."""

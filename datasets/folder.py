@@ -1,0 +1,224 @@
+"""Opens a collection folder: the whole of it, or one split as the Dataset that retrievers and metrics see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+
+from seekbench.collection import Corpus, Dataset, Exclusion, Qrels, Queries, Records
+from seekbench.datasets.builder import rows_of
+from seekbench.errors import InputError, did_you_mean
+
+IntArray = npt.NDArray[np.int64]
+
+#: What lists of excluded documents hold where there is none (BRIGHT).
+_NOTHING = frozenset({"", "N/A"})
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A collection folder with all its queries and splits."""
+
+    folder: Path
+    facts: Mapping[str, Any]
+    corpus: Corpus
+    queries: Queries
+
+    @property
+    def splits(self) -> list[str]:
+        return sorted(self.facts["splits"])
+
+    @property
+    def default_split(self) -> str | None:
+        """`test` where there is one, else the only one."""
+        names = self.splits
+        return "test" if "test" in names else names[0] if len(names) == 1 else None
+
+    def split(self, name: str | None) -> str:
+        """The split to use. Raises InputError for one that is not there, or where one must be chosen."""
+        chosen = name or self.default_split
+        if chosen is None:
+            raise InputError(
+                f"{self.folder.name}: there are several splits and none is called 'test'",
+                remedy=f"choose one with 'split:', known: {', '.join(self.splits)}",
+            )
+        if chosen not in self.splits:
+            raise InputError(f"there is no split '{chosen}'", remedy=did_you_mean(chosen, self.splits))
+        return chosen
+
+    def qrels(self, split: str) -> Qrels:
+        """Judgments of a split over the rows of all queries (those without judgments have empty rows)."""
+        # Copied out of the file's map: judgments are small beside texts, and outlive the open file.
+        table = pa.ipc.open_file(str(self.folder / f"qrels.{split}.arrow")).read_all()
+        return Qrels.from_triples(
+            table.column("query_row").to_numpy(),
+            table.column("doc_row").to_numpy(),
+            table.column("grade").to_numpy(),
+            queries=len(self.queries),
+            corpus_size=len(self.corpus),
+            absent_ids=self.facts["splits"][split]["absent_ids"],
+        )
+
+    @cached_property
+    def judged(self) -> dict[str, IntArray]:
+        """Rows of the queries that each split judges."""
+        return {name: np.flatnonzero(np.diff(self.qrels(name).indptr)) for name in self.splits}
+
+
+def open_collection(folder: Path) -> Collection:
+    facts = orjson.loads((folder / "collection.json").read_bytes())
+    corpus, queries = Corpus.open(folder / "corpus.arrow"), Queries.open(folder / "queries.arrow")
+    for records, name in ((corpus, "corpus"), (queries, "queries")):
+        # Hashed once, when the folder was made: a cached property's value, so that no run reads all texts for it.
+        records.__dict__["content_hash"] = facts["hashes"][name]
+    return Collection(folder, facts, corpus, queries)  # type: ignore[arg-type]
+
+
+def open_dataset(
+    folder: Path,
+    *,
+    id: str,
+    split: str | None = None,
+    template: str = "{title} {text}",
+    query_template: str = "{text}",
+    exclude: str | Mapping[str, Sequence[str]] = "none",
+    exclude_key: str | None = None,
+    language: str | None = None,
+    main_metric: str = "ndcg@10",
+    limit: int | None = None,
+    limit_documents: int | None = None,
+    source: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """One split of a collection folder.
+
+    Queries are those that the split judges, in the order of the queries' file. exclude: `none`,
+    `identical_id`, or {query id: ids of documents}; exclude_key instead: the metadata key of queries that
+    holds such a list (BRIGHT: `excluded_ids`). Ids that are not in the corpus are left out of the list.
+    limit: the first so many queries. limit_documents: that many documents, the judged ones of the kept
+    queries before all others (so at least as many as those are). Both mark the dataset: `source["limited"]`.
+    Raises InputError for an unknown split or a template that names an unknown field.
+    """
+    collection = open_collection(folder)
+    split = collection.split(split)
+    corpus, facts = collection.corpus, collection.facts
+    full = collection.qrels(split)
+    chosen = np.flatnonzero(np.diff(full.indptr))
+    limited: dict[str, int] = {}
+    if limit is not None and limit < len(chosen):
+        chosen = chosen[:limit]
+        limited["queries"] = limit
+    queries = Queries(collection.queries.table.take(pa.array(chosen)))
+    counts = np.diff(full.indptr)[chosen]
+    picks = np.repeat(
+        full.indptr[chosen] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts
+    ) + np.arange(counts.sum())
+    query_rows = np.repeat(np.arange(len(chosen)), counts)
+    doc_rows, grades = full.doc_rows[picks], full.grades[picks]
+    absent = list(full.absent_ids)
+    if limit_documents is not None and limit_documents < len(corpus):
+        corpus, doc_rows = _fewer_documents(corpus, doc_rows, limit_documents)
+        limited["documents"] = len(corpus)
+    if limited:  # virtual rows of queries that were left out go too
+        used, inverse = np.unique(doc_rows[doc_rows >= len(corpus)], return_inverse=True)
+        base = full.corpus_size if "documents" not in limited else len(corpus)
+        absent = [absent[int(r) - base] for r in used]
+        doc_rows[doc_rows >= len(corpus)] = len(corpus) + inverse
+    qrels = Qrels.from_triples(
+        query_rows, doc_rows, grades, queries=len(queries), corpus_size=len(corpus), absent_ids=absent
+    )
+    corpus.check_template(template)
+    queries.check_template(query_template)
+    described = dict(source or {})
+    if limited:
+        described["limited"] = limited
+    return Dataset(
+        id=id,
+        split=split,
+        corpus=corpus,
+        queries=queries,
+        qrels=qrels,
+        template=template,
+        query_template=query_template,
+        exclusion=_exclusion(exclude, exclude_key, queries, corpus),
+        language=language,
+        main_metric=main_metric,
+        source=described,
+        statistics={
+            "documents": len(corpus),
+            "queries": len(queries),
+            "judgments": len(qrels),
+            "absent_documents": len(absent),
+            "empty_documents": facts["empty_documents"],
+            "identical_documents": facts["identical_documents"],
+            "queries_without_positive": facts["splits"][split]["without_positive"],
+            "warnings": list(facts["warnings"]),
+        },
+    )
+
+
+def _fewer_documents(corpus: Corpus, doc_rows: IntArray, most: int) -> tuple[Corpus, IntArray]:
+    """The corpus cut to `most` documents, judged ones first, and the judgments' rows in it.
+
+    Judged documents that are absent keep a virtual row behind the smaller corpus.
+    """
+    real = doc_rows < len(corpus)
+    keep = np.zeros(len(corpus), dtype=bool)
+    keep[doc_rows[real]] = True
+    others = np.flatnonzero(~keep)
+    keep[others[: max(0, most - int(keep.sum()))]] = True
+    rows = np.flatnonzero(keep)
+    moved = np.where(real, np.searchsorted(rows, np.minimum(doc_rows, len(corpus) - 1)), 0)
+    moved[~real] = doc_rows[~real] - len(corpus) + len(rows)
+    return Corpus(corpus.table.take(pa.array(rows))), moved
+
+
+def _exclusion(
+    exclude: str | Mapping[str, Sequence[str]], key: str | None, queries: Records, corpus: Records
+) -> Exclusion:
+    if key is not None:
+        ids = queries.ids().to_pylist()
+        lists: Mapping[str, Sequence[str]] = {
+            id: orjson.loads(value)
+            for id, value in zip(ids, queries.column(key), strict=True)
+            if value is not None and value.startswith("[")
+        }
+        if not lists:
+            raise InputError(
+                f"no query has a list '{key}' in its metadata", remedy="check the key of 'exclude'"
+            )
+        return _listed(lists, queries, corpus)
+    if not isinstance(exclude, str):
+        return _listed(exclude, queries, corpus)
+    if exclude == "identical_id":
+        rows = rows_of(queries.ids(), corpus.ids())
+        found = np.flatnonzero(rows >= 0)
+        return Exclusion("identical_id", found, rows[found])
+    return Exclusion()
+
+
+def _listed(lists: Mapping[str, Sequence[str]], queries: Records, corpus: Records) -> Exclusion:
+    pairs = [
+        (query, str(document))
+        for query, documents in lists.items()
+        for document in dict.fromkeys(documents)
+        if str(document) not in _NOTHING
+    ]
+    query_rows = _look_up([q for q, _ in pairs], queries)
+    doc_rows = _look_up([d for _, d in pairs], corpus)
+    known = (query_rows >= 0) & (doc_rows >= 0)
+    query_rows, doc_rows = query_rows[known], doc_rows[known]
+    by = np.lexsort((doc_rows, query_rows))
+    return Exclusion("list", query_rows[by], doc_rows[by])
+
+
+def _look_up(ids: list[str], records: Records) -> IntArray:
+    unique = pa.array(ids, pa.large_string()).dictionary_encode()
+    return rows_of(unique.dictionary, records.ids())[np.asarray(unique.indices, dtype=np.int64)]

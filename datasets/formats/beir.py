@@ -52,6 +52,11 @@ class Beir:
         for split, path in splits.items():
             read_qrels(path, split, builder)
 
+    @property
+    def splits(self) -> Mapping[str, Path]:
+        """The judgments' file of each split."""
+        return self._parts[2]
+
     @cached_property
     def _parts(self) -> tuple[Path, Path, dict[str, Path]]:
         report = Report()
@@ -61,7 +66,8 @@ class Beir:
         queries = self._one("queries", report)
         splits = self._splits(report)
         report.raise_if_errors()
-        assert corpus is not None and queries is not None  # or there would be an error
+        assert corpus is not None  # or there would be an error
+        assert queries is not None
         return corpus, queries, splits
 
     def _one(self, stem: str, report: Report) -> Path | None:

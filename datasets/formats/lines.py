@@ -60,7 +60,7 @@ class _Zstd(io.RawIOBase):
 def open_bytes(path: Path) -> IO[bytes]:
     """The decompressed bytes of a file, by its ending."""
     if path.suffix == ".gz":
-        return gzip.open(path, "rb")
+        return io.BufferedReader(gzip.open(path, "rb"), 1 << 16)
     if path.suffix == ".zst":
         return io.BufferedReader(_Zstd(path.open("rb")), 1 << 16)
     return path.open("rb")

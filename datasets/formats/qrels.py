@@ -124,7 +124,7 @@ def read_trec(path: Path, split: str, builder: Builder, encoding: str = "utf-8")
                 "the line has three columns, TREC qrels have four",
                 where=where,
                 line=number,
-                remedy="write: query 0 document grade (or put it into a BEIR folder's qrels/, with its header)",
+                remedy="write: query 0 document grade",
             )
         else:
             report.error(

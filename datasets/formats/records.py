@@ -41,7 +41,7 @@ def json_rows(path: Path, report: Report) -> Iterator[tuple[int, dict[str, Any]]
                 f"the line holds {_kind(row)}, not an object",
                 where=where,
                 line=number,
-                remedy='write one {"_id": ..., "text": ...} a line; a JSON array of all is no JSON lines file',
+                remedy='write one {"_id": ..., "text": ...} a line',
             )
 
 

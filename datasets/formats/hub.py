@@ -1,0 +1,284 @@
+"""Hugging Face hub datasets in BEIR's layout (judgments in a repository of their own) and MTEB's (one more config).
+
+The hub's client fetches the files of one commit into its cache, which it shares with every other tool of the
+user; `datasets` says which files make up a config; the rows are read by the same code as local files. So a
+JSON lines corpus whose metadata changes from line to line is no problem, ids that look like numbers stay
+strings, and nothing is kept twice.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+from seekbench.datasets.builder import Builder
+from seekbench.datasets.formats import beir
+from seekbench.errors import InputError, MissingError, did_you_mean
+from seekbench.progress import Progress
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+#: Files that may hold rows; scripts, images and the like are not fetched.
+_DATA = ("README.md", "*.jsonl*", "*.json", "*.json.gz", "*.parquet", "*.tsv*", "*.csv*")
+
+
+class Hub:
+    """A dataset of the hub, pinned to a commit.
+
+    revision: a commit, branch or tag; the default branch where None, which is resolved, recorded and warned
+    of, since it may change. qrels_repo: where the judgments are, if not in `repo` (`<repo>-qrels` for
+    BeIR/...). subset: for repositories of many languages or parts, whose configs are `<subset>-corpus`,
+    `<subset>-queries` and `<subset>-qrels` (or `<subset>-default`, `<subset>`). split: used where a corpus
+    has a part for each split; otherwise all splits are read. endpoint, cache: the hub's address and the
+    client's cache folder, if not the client's defaults ($HF_ENDPOINT, $HF_HOME).
+    """
+
+    modules: ClassVar[tuple[str, ...]] = ("seekbench.datasets.formats.hub", *beir.MODULES)
+
+    def __init__(
+        self,
+        repo: str,
+        *,
+        revision: str | None = None,
+        qrels_repo: str | None = None,
+        qrels_revision: str | None = None,
+        subset: str | None = None,
+        split: str | None = None,
+        endpoint: str | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        self.repo, self.revision, self.subset, self.split = repo, revision, subset, split
+        if qrels_repo is None and repo.lower().startswith("beir/"):
+            qrels_repo = f"{repo}-qrels"
+        self.qrels_repo, self.qrels_revision = qrels_repo, qrels_revision
+        self.endpoint, self.cache = endpoint, cache
+        self._commits: dict[str, str] = {}
+
+    @property
+    def subject(self) -> str:
+        return f"hub:{self.repo}"
+
+    def files(self) -> Sequence[Path]:
+        return ()
+
+    def identity(self, *, offline: bool = False) -> Mapping[str, Any]:
+        facts: dict[str, Any] = {
+            "format": "hub",
+            "repo": self.repo,
+            "revision": self._commit(self.repo, self.revision, offline),
+            "subset": self.subset,
+        }
+        if self.split and self.subset is None:
+            facts["split"] = self.split
+        if self.qrels_repo:
+            facts["qrels_repo"] = self.qrels_repo
+            facts["qrels_revision"] = self._commit(self.qrels_repo, self.qrels_revision, offline)
+        return facts
+
+    def read(self, builder: Builder, *, progress: Progress, offline: bool = False) -> None:
+        facts = self.identity(offline=offline)
+        for repo, asked, commit in (
+            (self.repo, self.revision, facts["revision"]),
+            (self.qrels_repo, self.qrels_revision, facts.get("qrels_revision")),
+        ):
+            if repo and (asked is None or not _COMMIT.fullmatch(asked)):
+                builder.report.warning(
+                    "unpinned-revision",
+                    f"{'the default branch' if asked is None else repr(asked)} may change",
+                    where=f"hub:{repo}",
+                    remedy=f"pin it with 'revision: {commit}'",
+                )
+        corpus, queries, judged = self._parts(facts, progress, offline)
+        for path in corpus:
+            beir.read_texts(path, builder, progress, kind="documents", lenient=True)
+        for path in queries:
+            beir.read_texts(path, builder, progress, kind="queries", lenient=True)
+        for split, paths in judged.items():
+            for path in paths:
+                beir.read_qrels(path, split, builder, lenient=True)
+
+    # --- which files ---------------------------------------------------------------------------------
+
+    def _parts(
+        self, facts: Mapping[str, Any], progress: Progress, offline: bool
+    ) -> tuple[list[Path], list[Path], dict[str, list[Path]]]:
+        folder = self._snapshot(self.repo, facts["revision"], progress, offline)
+        prefix = f"{self.subset}-" if self.subset else ""
+        configs = _config_names(folder)
+        if not {f"{prefix}corpus", f"{prefix}queries"} <= set(configs):
+            if not self.subset and (folder / "qrels").is_dir():  # BEIR's folder as it is
+                plain = beir.Beir(folder)
+                found, asked, *_ = plain.files()
+                return [found], [asked], {s: [p] for s, p in plain.splits.items()}
+            names = [c.removesuffix("-corpus") for c in configs if c.endswith("-corpus")]
+            raise InputError(
+                f"the dataset has no configs '{prefix}corpus' and '{prefix}queries'"
+                f" (it has {', '.join(configs[:12])})",
+                where=self.subject,
+                remedy=f"choose a 'subset': {', '.join(names[:12])}" if names else "is it a retrieval dataset?",
+            )
+        corpus = self._of_split(_data_files(folder, f"{prefix}corpus"))
+        queries = self._of_split(_data_files(folder, f"{prefix}queries"))
+        if self.qrels_repo:
+            other = self._snapshot(self.qrels_repo, facts["qrels_revision"], progress, offline)
+            return corpus, queries, _data_files(other, _config_names(other)[0])
+        wanted = [f"{prefix}qrels", f"{prefix}default", *([self.subset] if self.subset else [])]
+        name = next((n for n in wanted if n in configs), None)
+        if name is None:
+            raise InputError(
+                f"the dataset has no judgments: no config {' or '.join(wanted)}",
+                where=self.subject,
+                remedy="name their repository with 'qrels_repo:'",
+            )
+        return corpus, queries, _data_files(folder, name)
+
+    def _of_split(self, files: dict[str, list[Path]]) -> list[Path]:
+        """The files of a corpus or of queries; only the split's own part where every split has one."""
+        if len(files) > 1 and self.split in files:
+            return files[self.split]
+        return [path for paths in files.values() for path in paths]
+
+    # --- the hub's client ----------------------------------------------------------------------------
+
+    def _commit(self, repo: str, revision: str | None, offline: bool) -> str:
+        if revision is not None and _COMMIT.fullmatch(revision):
+            return revision
+        key = f"{repo}@{revision}"
+        if key not in self._commits:
+            self._commits[key] = self._resolved(repo, revision or "main", offline)
+        return self._commits[key]
+
+    def _resolved(self, repo: str, revision: str, offline: bool) -> str:
+        from huggingface_hub import HfApi, constants
+
+        cached = (self.cache or Path(constants.HF_HUB_CACHE)) / f"datasets--{repo.replace('/', '--')}"
+        reference = cached / "refs" / revision
+        if offline or constants.HF_HUB_OFFLINE:
+            if reference.is_file():
+                return reference.read_text().strip()
+            raise MissingError(
+                f"hub:{repo}: '{revision}' was never fetched, and this is offline "
+                "(pin a commit that is in the cache, or run once with the network)"
+            )
+        with self._explained(repo, revision):
+            commit = HfApi(endpoint=self.endpoint).dataset_info(repo, revision=revision).sha
+        assert commit is not None  # the hub always tells
+        return commit
+
+    def _snapshot(self, repo: str, commit: str, progress: Progress, offline: bool) -> Path:
+        """The folder with the repository's data files at a commit, fetched where the cache lacks them."""
+        from huggingface_hub import snapshot_download
+        from tqdm import tqdm
+
+        class Quiet(tqdm):  # type: ignore[type-arg]
+            """The client's bars would mix with ours."""
+
+            def __init__(self, *args: Any, **options: Any) -> None:
+                super().__init__(*args, **{**options, "disable": True})
+
+        with self._explained(repo, commit), progress.stage(f"fetch {repo}", total=1, unit="repository") as stage:
+            folder = snapshot_download(
+                repo,
+                repo_type="dataset",
+                revision=commit,
+                allow_patterns=list(_DATA) if not self.subset else self._subset_files(repo, commit, offline),
+                local_files_only=offline,
+                endpoint=self.endpoint,
+                cache_dir=self.cache,
+                tqdm_class=Quiet,
+            )
+            stage.advance(1)
+        return Path(folder)
+
+    def _subset_files(self, repo: str, commit: str, offline: bool) -> list[str]:
+        """The patterns of the subset's files, so that fifty other languages are not fetched."""
+        import yaml
+        from huggingface_hub import hf_hub_download
+
+        try:
+            readme = hf_hub_download(
+                repo, "README.md", repo_type="dataset", revision=commit, endpoint=self.endpoint,
+                cache_dir=self.cache, local_files_only=offline,
+            )  # fmt: skip
+            head = Path(readme).read_text(encoding="utf-8").split("---")[1]
+            configs = yaml.load(head, yaml.CSafeLoader)["configs"]
+            names = {self.subset, *(f"{self.subset}-{p}" for p in ("corpus", "queries", "qrels", "default"))}
+            patterns = [
+                file["path"] for c in configs if c["config_name"] in names for file in c["data_files"]
+            ]
+            flat = [p for entry in patterns for p in (entry if isinstance(entry, list) else [entry])]
+            return ["README.md", *flat]
+        except (OSError, LookupError, TypeError, ValueError, yaml.YAMLError):
+            return list(_DATA)  # no such list: fetch all
+
+    @contextmanager
+    def _explained(self, repo: str, revision: str) -> Iterator[None]:
+        """The client's errors in our words."""
+        from huggingface_hub import constants, errors
+
+        where = f"hub:{repo}"
+        server = self.endpoint or constants.ENDPOINT
+        try:
+            yield
+        except errors.GatedRepoError as error:
+            raise MissingError(
+                f"{where}: access must be asked for at {server}/datasets/{repo}, then set HF_TOKEN"
+            ) from error
+        except errors.RepositoryNotFoundError as error:
+            raise InputError(
+                f"{server} has no dataset '{repo}' that can be read",
+                where=where,
+                remedy="check the name; for a private one set HF_TOKEN",
+            ) from error
+        except errors.RevisionNotFoundError as error:
+            raise InputError(f"the dataset has no revision '{revision}'", where=where) from error
+        except errors.HFValidationError as error:
+            raise InputError(
+                f"'{repo}' is no name of a hub dataset", where=where, remedy="it has the form owner/name"
+            ) from error
+        except errors.LocalEntryNotFoundError as error:
+            raise MissingError(
+                f"{where}: revision {revision[:10]} is not in the local cache, and {server} can't be reached "
+                "(or this is offline): fetch it once where there is a network, or give a folder with 'path:'"
+            ) from error
+        except (errors.HTTPError, OSError) as error:  # HTTPError: of whichever client library it uses
+            raise MissingError(f"{where}: {server} can't be reached: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _config_names(folder: Path) -> list[str]:
+    from datasets import get_dataset_config_names
+
+    try:
+        return list(get_dataset_config_names(str(folder)))
+    except Exception as error:  # the library raises many kinds for a repository that holds no data
+        raise InputError(
+            f"no data files are recognised in it: {_first_line(error)}", where=str(folder)
+        ) from error
+
+
+def _data_files(folder: Path, config: str) -> dict[str, list[Path]]:
+    """Local files of each split of a config, as the `datasets` library resolves them."""
+    from datasets import load_dataset_builder
+
+    with tempfile.TemporaryDirectory() as cache:  # nothing is prepared there, but the library asks for one
+        try:
+            found = load_dataset_builder(str(folder), config, cache_dir=cache).config.data_files
+        except Exception as error:
+            raise InputError(
+                f"config '{config}' can't be resolved: {_first_line(error)}", where=str(folder)
+            ) from error
+    files = {str(split): [Path(str(p)) for p in paths] for split, paths in (found or {}).items()}
+    if not files:
+        raise InputError(
+            f"config '{config}' has no data files",
+            where=str(folder),
+            remedy=did_you_mean(config, _config_names(folder)),
+        )
+    return files

@@ -1,0 +1,259 @@
+"""Hub datasets, read by the real client libraries from a local server that speaks the hub's protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from seekbench.datasets.builder import Builder
+from seekbench.datasets.folder import open_dataset
+from seekbench.datasets.formats.hub import Hub
+from seekbench.errors import InputError, MissingError
+from seekbench.progress import NoProgress
+
+MTEB_README = b"""---
+configs:
+- config_name: default
+  data_files:
+  - split: test
+    path: qrels/test.jsonl
+- config_name: corpus
+  data_files:
+  - split: corpus
+    path: corpus.jsonl
+- config_name: queries
+  data_files:
+  - split: queries
+    path: queries.jsonl
+---
+"""
+BEIR_README = b"""---
+configs:
+- config_name: corpus
+  data_files:
+  - split: corpus
+    path: corpus/*.parquet
+- config_name: queries
+  data_files:
+  - split: queries
+    path: queries/*.parquet
+---
+"""
+DOCUMENTS = [
+    {"_id": "01", "title": "First", "text": "one text", "metadata": {}},
+    {"_id": "2", "title": "", "text": "another text", "metadata": {"year": 2001}},
+    {"_id": "3", "title": None, "text": "third", "metadata": {"url": "x"}},
+]
+QUERIES = [{"_id": "1", "text": "which is one"}, {"_id": "2", "text": "which is other"}]
+QRELS = [{"query-id": "1", "corpus-id": "01", "score": 1}, {"query-id": "2", "corpus-id": "2", "score": 2}]
+
+
+def jsonl(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def parquet(rows: list[dict[str, Any]]) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    return bytes(sink.getvalue())
+
+
+MTEB = {
+    "README.md": MTEB_README,
+    "corpus.jsonl": jsonl(DOCUMENTS),
+    "queries.jsonl": jsonl(QUERIES),
+    "qrels/test.jsonl": jsonl(QRELS),
+    "model.py": b"raise SystemExit",
+}
+REPOS: dict[str, dict[str, bytes]] = {
+    "mteb/tiny": MTEB,
+    "BeIR/tiny": {
+        "README.md": BEIR_README,
+        "corpus/corpus-00000-of-00001.parquet": parquet([{**d, "metadata": None} for d in DOCUMENTS]),
+        "queries/queries-00000-of-00001.parquet": parquet(QUERIES),
+    },
+    "BeIR/tiny-qrels": {"test.tsv": b"query-id\tcorpus-id\tscore\n1\t01\t1\n2\t2\t2\n"},
+    "old/folder": {
+        "corpus.jsonl": jsonl(DOCUMENTS),
+        "queries.jsonl": jsonl(QUERIES),
+        "qrels/test.tsv": b"query-id\tcorpus-id\tscore\n1\t01\t1\n2\t2\t2\n",
+    },
+    "many/languages": {
+        "README.md": MTEB_README.replace(b"default", b"de-qrels")
+        .replace(b"name: corpus", b"name: de-corpus")
+        .replace(b"name: queries", b"name: de-queries")
+        .replace(b"path: ", b"path: de/"),
+        **{f"de/{name}": data for name, data in MTEB.items()},
+        "fr/corpus.jsonl": b"not fetched",
+    },
+    "some/images": {"README.md": b"no data here", "cat.png": b"\x89PNG"},
+}
+
+
+def commit_of(repo: str) -> str:
+    return hashlib.sha1(repo.encode()).hexdigest()
+
+
+class HubHandler(BaseHTTPRequestHandler):
+    requests: list[str]
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def log_message(self, *args: object) -> None:
+        return
+
+    def answer(self, *, body: bool) -> None:
+        path = unquote(urlsplit(self.path).path)
+        self.requests.append(path)
+        api = path.startswith("/api/datasets/")
+        parts = path.removeprefix("/api").removeprefix("/datasets/").split("/")
+        repo, rest = "/".join(parts[:2]), parts[2:]
+        if repo not in REPOS:
+            self.reply(404, b"{}", {"X-Error-Code": "RepoNotFound"}, body)
+        elif api and (not rest or rest[0] == "revision"):
+            if rest[1:] not in ([], ["main"], [commit_of(repo)]):
+                self.reply(404, b"{}", {"X-Error-Code": "RevisionNotFound"}, body)
+                return
+            info = {"id": repo, "sha": commit_of(repo), "siblings": [{"rfilename": n} for n in REPOS[repo]]}
+            self.reply(200, json.dumps(info).encode(), {}, body)
+        elif api and rest[0] == "tree":
+            tree = [
+                {"type": "file", "path": n, "size": len(d), "oid": hashlib.sha1(d).hexdigest()}
+                for n, d in REPOS[repo].items()
+            ]
+            self.reply(200, json.dumps(tree).encode(), {}, body)
+        elif rest[0] == "resolve" and "/".join(rest[2:]) in REPOS[repo]:
+            data = REPOS[repo]["/".join(rest[2:])]
+            headers = {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": commit_of(repo)}
+            self.reply(200, data, headers, body)
+        else:
+            self.reply(404, b"{}", {"X-Error-Code": "EntryNotFound"}, body)
+
+    def reply(self, status: int, data: bytes, headers: dict[str, str], body: bool) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if body:
+            self.wfile.write(data)
+
+
+@pytest.fixture(autouse=True)
+def _online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The suite runs with HF_HUB_OFFLINE; these tests speak to their own hub."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+
+@pytest.fixture()
+def server() -> Iterator[tuple[str, list[str]]]:
+    requests: list[str] = []
+    handler = type("Handler", (HubHandler,), {"requests": requests})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.server_address[1]}", requests
+        listening.shutdown()
+        thread.join()
+
+
+def build(source: Hub, folder: Path, *, offline: bool = False) -> Builder:
+    folder.mkdir()
+    builder = Builder(folder)
+    source.read(builder, progress=NoProgress(), offline=offline)
+    builder.close()
+    return builder
+
+
+@pytest.mark.parametrize("repo", ["mteb/tiny", "BeIR/tiny", "old/folder", "many/languages"])
+def test_layouts_give_the_same_collection(repo: str, server: tuple[str, list[str]], tmp_path: Path) -> None:
+    endpoint, requests = server
+    commit = commit_of(repo)
+    source = Hub(
+        repo,
+        revision=commit,
+        qrels_revision=commit_of("BeIR/tiny-qrels"),
+        subset="de" if repo == "many/languages" else None,
+        endpoint=endpoint,
+        cache=tmp_path / "cache",
+    )
+    assert source.identity()["revision"] == commit
+    assert not requests, "a pinned commit needs no look-up"
+    builder = build(source, tmp_path / "out")
+    assert builder.report.lines() == []
+    dataset = open_dataset(tmp_path / "out", id=repo)
+    assert dataset.corpus.ids().to_pylist() == ["01", "2", "3"]
+    assert dataset.corpus.texts("{title} {text}") == ["First one text", "another text", "third"]
+    assert dataset.qrels.doc_rows.tolist() == [0, 1]
+    assert dataset.qrels.grades.tolist() == [1, 2]
+    assert not [r for r in requests if r.endswith((".py", "fr/corpus.jsonl"))], "only what is needed is fetched"
+
+
+def test_branch_is_resolved_recorded_and_warned_of(server: tuple[str, list[str]], tmp_path: Path) -> None:
+    endpoint, requests = server
+    cache = tmp_path / "cache"
+    source = Hub("mteb/tiny", endpoint=endpoint, cache=cache)
+    assert source.identity()["revision"] == commit_of("mteb/tiny")
+    builder = build(source, tmp_path / "out")
+    assert [p.code for p in builder.report.problems] == ["unpinned-revision"]
+    assert commit_of("mteb/tiny") in builder.report.problems[0].remedy
+
+    asked = len(requests)
+    pinned = Hub("mteb/tiny", revision=commit_of("mteb/tiny"), endpoint=endpoint, cache=cache)
+    build(pinned, tmp_path / "again", offline=True)
+    assert len(requests) == asked, "offline asks nobody"
+
+
+def test_integers_of_a_hub_are_read_with_a_warning(
+    server: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"query-id": 1, "corpus-id": 2, "score": 1.0}]
+    monkeypatch.setitem(REPOS, "mteb/tiny", {**MTEB, "qrels/test.jsonl": jsonl(rows)})
+    source = Hub("mteb/tiny", revision=commit_of("mteb/tiny"), endpoint=server[0], cache=tmp_path / "cache")
+    builder = build(source, tmp_path / "out")
+    assert {p.code for p in builder.report.problems} >= {"integer-id", "float-grade"}
+    assert builder.report.errors == 0
+
+
+def test_unreachable_hub_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)  # it tries again
+    nowhere = "http://127.0.0.1:9"
+    for revision in (None, "0" * 40):
+        source = Hub("mteb/tiny", revision=revision, endpoint=nowhere, cache=tmp_path / "cache")
+        with pytest.raises(MissingError, match=r"mteb/tiny.*can't be reached"):
+            source.read(Builder(tmp_path), progress=NoProgress())
+        with pytest.raises(MissingError, match="offline"):
+            source.read(Builder(tmp_path), progress=NoProgress(), offline=True)
+
+
+@pytest.mark.parametrize(
+    ("repo", "revision", "message"),
+    [
+        ("mteb/none", None, "no dataset 'mteb/none'"),
+        ("mteb/tiny", "nobranch", "no revision 'nobranch'"),
+        ("a/b/c", None, "no name of a hub dataset"),
+        ("some/images", None, "no data|no configs"),
+        ("many/languages", None, "choose a 'subset': de"),
+    ],
+)
+def test_mistakes_are_the_users_and_one_line(
+    repo: str, revision: str | None, message: str, server: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    source = Hub(repo, revision=revision, endpoint=server[0], cache=tmp_path / "cache")
+    with pytest.raises(InputError, match=message) as caught:
+        source.read(Builder(tmp_path), progress=NoProgress())
+    assert "\n" not in str(caught.value)

@@ -1,8 +1,8 @@
 """Dense retrieval: one vector a text, exact inner-product search.
 
-`Dense` takes any sentence-transformers or plain transformers checkpoint by name or path (`checkpoint`), encodes
-texts in token-budget batches (`encode`), keeps the vectors as one float32 matrix that is mapped at search, and
-searches it exactly (`exact`).
+`Dense` takes any sentence-transformers or plain transformers checkpoint by name or path (`checkpoint`),
+encodes texts in token-budget batches (`encode`), keeps the vectors as one float32 matrix that is mapped at
+search, and searches it exactly (`exact`).
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class Dense:
     Params: ClassVar[type[protocol.Params]] = DenseParams
     index_params: ClassVar[frozenset[str]] = frozenset(
         {
-            "model", "revision", "pooling", "normalize", "document_prompt", "max_length", "truncate_dim", "dtype",
-            "similarity",
+            "model", "revision", "pooling", "normalize", "document_prompt", "max_length", "truncate_dim",
+            "dtype", "similarity",
         }
     )  # fmt: skip
     search_params: ClassVar[frozenset[str]] = frozenset({"query_prompt"})
@@ -109,8 +109,8 @@ class Dense:
         return known
 
     def identity(self, *, context: Context) -> Mapping[str, Any]:
-        """Content of the checkpoint and the versions of what computes with it; the same wherever the same bytes
-        came from. No model is loaded, and weights that are still on the hub are not downloaded."""
+        """Content of the checkpoint and the versions of what computes with it; the same wherever the same
+        bytes came from. No model is loaded, and weights that are still on the hub are not downloaded."""
         checkpoint = self.checkpoint(context)
         return {
             "weights": checkpoint.weights_hash,
@@ -179,9 +179,9 @@ class Dense:
     def index(self, documents: TextView, folder: Path, *, context: Context) -> Mapping[str, Any]:
         """Encodes the corpus into `vectors.npy` (float32 [documents, dim]), shard by shard.
 
-        A shard is a function of its own documents alone (it is tokenized, sorted and batched by itself), so where
-        an earlier call stopped changes nothing. Shards are joined into the matrix at the end and dropped as they
-        go, so the disk holds the vectors about once.
+        A shard is a function of its own documents alone (it is tokenized, sorted and batched by itself), so
+        where an earlier call stopped changes nothing. Shards are joined into the matrix at the end and
+        dropped as they go, so the disk holds the vectors about once.
         """
         started = time.monotonic()
         shards = _Shards(folder, len(documents), self.params.shard)
@@ -277,9 +277,9 @@ class DenseSearcher:
 class _Shards:
     """Vectors of consecutive documents, one file a shard, and their union.
 
-    A shard is complete when `<i>.npy` exists: it appears by a rename, after `<i>.json` (tokens, truncated texts,
-    seconds). The number of documents a shard is fixed by the first call in `layout.json`, so that a call with
-    another size continues the same shards.
+    A shard is complete when `<i>.npy` exists: it appears by a rename, after `<i>.json` (tokens, truncated
+    texts, seconds). The number of documents a shard is fixed by the first call in `layout.json`, so that a
+    call with another size continues the same shards.
     """
 
     def __init__(self, folder: Path, documents: int, size: int) -> None:
@@ -318,7 +318,8 @@ class _Shards:
         return [i for i in range(joined, self.count) if not self._path(i, "npy").exists()]
 
     def _joined(self) -> int:
-        """How many leading shards are in the matrix already: their vectors were dropped after being synced."""
+        """How many leading shards are in the matrix already: their vectors were dropped after being
+        synced."""
         try:
             return int(orjson.loads((self.folder / "joined.json").read_bytes()))
         except (OSError, ValueError):

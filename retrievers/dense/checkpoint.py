@@ -13,6 +13,7 @@ import os
 import re
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
@@ -31,8 +32,8 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
 #: Files that say how text becomes vectors (with modules' own folders); anything else in a folder is no input.
 _RECIPE_FILE = re.compile(
-    r"(config\.json|modules\.json|config_sentence_transformers\.json|sentence_\w+_config\.json|.*tokenizer.*\.json"
-    r"|vocab\.(txt|json)|merges\.txt|added_tokens\.json|special_tokens_map\.json|router_config\.json"
+    r"(config\.json|modules\.json|config_sentence_transformers\.json|sentence_\w+_config\.json"
+    r"|.*tokenizer.*\.json|vocab\.(txt|json)|merges\.txt|added_tokens\.json|special_tokens_map\.json|router_config\.json"
     r"|preprocessor_config\.json|.*\.model|.*\.jinja|.*\.py)"
 )
 #: Keys that say who wrote a file, not what the model does.
@@ -584,20 +585,28 @@ def _says_offline() -> bool:
 
 
 def _cached(name: str, revision: str | None) -> Source | None:
-    """The snapshot of a repository in the hub's cache on disk."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
+    """The snapshot of a repository in the hub's cache on disk, read without the hub's library (it is not light).
 
-    try:
-        folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
-    except HFValidationError as error:
-        raise InputError(
-            f"model: {name!r} is neither a folder nor a name that a hub can have ({error})"
-        ) from error
-    except OSError:
-        return None
-    sha = folder.name if re.fullmatch(r"[0-9a-f]{40}", folder.name) else revision
-    return Source(folder, "cache", name, sha)
+    Layout: models--<org>--<name>/refs/<revision> holds a commit, snapshots/<commit> the files
+    (https://huggingface.co/docs/huggingface_hub/guides/manage-cache).
+    """
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        raise InputError(f"model: {name!r} is neither a folder nor a name that a hub can have")
+    root = hub_cache() / f"models--{name.replace('/', '--')}"
+    commit = revision or "main"
+    with suppress(OSError):  # a commit itself, or a revision that was never fetched
+        commit = (root / "refs" / commit).read_text().strip()
+    folder = root / "snapshots" / commit
+    return Source(folder, "cache", name, commit) if folder.is_dir() else None
+
+
+def hub_cache() -> Path:
+    """Where the hub's library keeps repositories, by the variables that it reads."""
+    for variable, tail in (("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub")):
+        if os.environ.get(variable):
+            return Path(os.environ[variable]).expanduser() / tail
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "huggingface" / "hub"
 
 
 def _packaged() -> Path | None:

@@ -1,9 +1,9 @@
 """Texts to vectors: a checkpoint's own modules, fed in batches of like length within a budget of tokens.
 
-sentence-transformers loads the modules (pooling, heads, normalisation); the batching is ours: a block of texts
-is tokenized once, sorted by tokens, and cut into batches whose padded size stays below the budget, so little is
-computed on padding. What comes after the transformer (pooling, heads, normalisation) runs in float32 whatever
-the transformer's dtype.
+sentence-transformers loads the modules (pooling, heads, normalisation); the batching is ours: a block of
+texts is tokenized once, sorted by tokens, and cut into batches whose padded size stays below the budget, so
+little is computed on padding. What comes after the transformer (pooling, heads, normalisation) runs in
+float32 whatever the transformer's dtype.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ BATCH_TEXTS = 1024
 
 @dataclass(frozen=True)
 class Encoded:
-    """vectors: float32 [texts, dim]; tokens: encoded ones, special tokens included; truncated: texts that lost
-    tokens to the maximum length. Both counts are None where the checkpoint does not go through a tokenizer of ours.
+    """vectors: float32 [texts, dim]; tokens: encoded ones, special tokens included; truncated: texts that
+    lost tokens to the maximum length. Both counts are None where the checkpoint does not go through a
+    tokenizer of ours.
     """
 
     vectors: Floats
@@ -57,8 +58,8 @@ def pick_device(wanted: str) -> str:
 class Encoder:
     """A loaded checkpoint.
 
-    dtype: of the transformer: float32, float16, bfloat16, or auto (the checkpoint's own). batch_tokens: padded
-    tokens a batch, None for the device's default.
+    dtype: of the transformer: float32, float16, bfloat16, or auto (the checkpoint's own). batch_tokens:
+    padded tokens a batch, None for the device's default.
     """
 
     def __init__(
@@ -84,8 +85,8 @@ class Encoder:
         return [type(m).__name__ for m in self.model]
 
     def _takes_plain_text(self) -> bool:
-        """Whether the first module is a text transformer with a fast tokenizer and no processing of its own; the
-        others (Router, StaticEmbedding, chat templates, ...) go through sentence-transformers' encode."""
+        """Whether the first module is a text transformer with a fast tokenizer and no processing of its own;
+        the others (Router, StaticEmbedding, chat templates, ...) go through sentence-transformers' encode."""
         from sentence_transformers.base.modules import Transformer
 
         first = self.model[0]
@@ -155,8 +156,8 @@ class Encoder:
                 raise
             if len(batch) == 1:
                 raise SeekbenchError(
-                    f"{self.name}: one text of {len(rows['input_ids'][batch[0]])} tokens does not fit into the memory of "
-                    f"{self.device}; state a smaller max_length, or dtype: bfloat16"
+                    f"{self.name}: one text of {len(rows['input_ids'][batch[0]])} tokens does not fit into "
+                    f"the memory of {self.device}; state a smaller max_length, or dtype: bfloat16"
                 ) from error
         _free_memory(self.device)
         self.batch_tokens = max(1, self.batch_tokens // 2)
@@ -237,13 +238,14 @@ class Encoder:
         if not np.isfinite(vectors).all():
             rows = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
             raise SeekbenchError(
-                f"{self.name} gave vectors that are not finite for {len(rows)} of {len(vectors)} texts in {self.dtype}"
-                + ("; use dtype float32 or bfloat16" if self.dtype == "float16" else "")
+                f"{self.name} gave vectors that are not finite for {len(rows)} of {len(vectors)} texts in "
+                f"{self.dtype}" + ("; use dtype float32 or bfloat16" if self.dtype == "float16" else "")
             )
         return vectors
 
     def _prompt_length(self, prompt: str) -> int:
-        """Tokens of the prompt without a closing special token, for poolings that leave it out (INSTRUCTOR)."""
+        """Tokens of the prompt without a closing special token, for poolings that leave it out
+        (INSTRUCTOR)."""
         tokenizer = self.model[0].tokenizer
         ids = tokenizer(prompt)["input_ids"]
         return len(ids) - (bool(ids) and ids[-1] in tokenizer.all_special_ids)
@@ -261,7 +263,8 @@ def _load(checkpoint: Checkpoint, dtype: Any, device: str) -> Any:
 
     recipe, trust = checkpoint.recipe, checkpoint.settings.trust_remote_code
     folder = str(checkpoint.folder)
-    # sdpa is what transformers takes by default; a checkpoint may not force an attention that needs more packages.
+    # sdpa is what transformers takes by default; a checkpoint may not force an attention that needs more
+    # packages.
     arguments: dict[str, Any] = {"dtype": dtype, "use_safetensors": True}
     try:
         with _quiet() as heard:
@@ -301,8 +304,8 @@ def _load(checkpoint: Checkpoint, dtype: Any, device: str) -> Any:
     lost = [name for name in heard if not name.startswith("pooler.") and ".pooler." not in name]
     if lost:
         raise InputError(
-            f"{checkpoint.name}: the weights lack {len(lost)} tensors of the model ({', '.join(lost[:3])}), which would "
-            "be random numbers",
+            f"{checkpoint.name}: the weights lack {len(lost)} tensors of the model ({', '.join(lost[:3])}), "
+            "which would be random numbers",
             where=folder,
         )
     model.eval()
@@ -313,8 +316,8 @@ def _load(checkpoint: Checkpoint, dtype: Any, device: str) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[list[str]]:
-    """No progress bars and no chatter of transformers on the terminal; yields names of tensors that it reported
-    as missing from the weights."""
+    """No progress bars and no chatter of transformers on the terminal; yields names of tensors that it
+    reported as missing from the weights."""
     import logging
 
     from transformers.utils import logging as hf_logging
@@ -323,9 +326,8 @@ def _quiet() -> Iterator[list[str]]:
 
     class Ear(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            for line in record.getMessage().splitlines():
-                if "MISSING" in line and "|" in line:
-                    missing.append(_plain_text(line.split("|")[0]))
+            lines = record.getMessage().splitlines()
+            missing.extend(_plain_text(n.split("|")[0]) for n in lines if "MISSING" in n and "|" in n)
 
     bars = hf_logging.is_progress_bar_enabled()
     hf_logging.disable_progress_bar()
@@ -356,7 +358,8 @@ def _plain_text(cell: str) -> str:
 
 @contextmanager
 def _unwarned() -> Iterator[None]:
-    """transformers' tokenizers say on stderr that a text is longer than the model's limit; here they are cut."""
+    """transformers' tokenizers say on stderr that a text is longer than the model's limit; here they are
+    cut."""
     import logging
 
     root = logging.getLogger("transformers.tokenization_utils_base")

@@ -82,8 +82,8 @@ class Exact:
     def _slack(self, queries: Floats) -> npt.NDArray[np.float64]:
         """float64 [queries]: how far two float32 sums of the same inner product can lie apart.
 
-        Each errs by at most dim x 2^-24 x sum |q_i d_i| (Higham 2002, eq. 3.5), and the sum by Cauchy-Schwarz is
-        at most |q| |d|.
+        Each errs by at most dim x 2^-24 x sum |q_i d_i| (Higham 2002, eq. 3.5), and the sum by Cauchy-Schwarz
+        is at most |q| |d|.
         """
         dim = self.vectors.shape[1]
         norms = np.linalg.norm(queries.astype(np.float64), axis=1)
@@ -101,12 +101,14 @@ class Exact:
 
         if self.threads:
             faiss.omp_set_num_threads(self.threads)
-        # A call can't be interrupted, so one does at most some 10^13 multiplications (about a minute on 2 cores).
+        # A call can't be interrupted, so one does at most some 10^13 multiplications (about a minute on 2
+        # cores).
         step = max(count, int(1e13 / (len(queries) * self.vectors.shape[1])))
         best: tuple[Ints, Floats] | None = None
         for at in range(0, len(self.vectors), step):
             block = self.vectors[at : at + step]
-            # faiss takes the buffer of a mapped array as it is; it blocks the product itself (1,024 documents).
+            # faiss takes the buffer of a mapped array as it is; it blocks the product itself (1,024
+            # documents).
             values, rows = faiss.knn(
                 queries, block, min(count, len(block)), metric=faiss.METRIC_INNER_PRODUCT
             )
@@ -155,8 +157,8 @@ class Exact:
     ) -> tuple[npt.NDArray[Any], Floats]:
         """The true top k of queries whose cutoff is tied or nearly so; rows and scores: the best k so far.
 
-        One more pass over the corpus: whatever can reach the k-th score within the rounding bound is scored and
-        merged. Memory holds k hits a query and one block, however many documents are tied.
+        One more pass over the corpus: whatever can reach the k-th score within the rounding bound is scored
+        and merged. Memory holds k hits a query and one block, however many documents are tied.
         """
         step = max(1, min(len(queries), 4_000_000 // k))
         for at in range(0, len(queries), step):
@@ -200,7 +202,8 @@ class Exact:
     def _insert(
         self, rows: npt.NDArray[Any], scores: Floats, who: Ints, where: Ints, new: Floats, k: int
     ) -> tuple[npt.NDArray[Any], Floats]:
-        """Merges scored pairs into the best k of each query by the ranking rule; known documents stay single."""
+        """Merges scored pairs into the best k of each query by the ranking rule; known documents stay
+        single."""
         if not len(who):
             return rows, scores
         known = (rows >= 0).ravel()

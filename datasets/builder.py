@@ -217,7 +217,7 @@ class _Side:
             f"{self.kind} id {id!r} holds white space or a control character",
             where=where,
             line=line,
-            remedy="run files separate by white space: use another character, e.g. '_', here and in the qrels",
+            remedy="run files separate by white space: use another character here and in the qrels",
         )
 
     # --- what only the whole shows -------------------------------------------------------------------

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from seekbench.datasets.builder import Builder
 from seekbench.datasets.formats import qrels
 from seekbench.datasets.formats.records import ID_KEYS, Reader, rows
 from seekbench.errors import InputError, Report
 from seekbench.progress import Progress, Stage
+
+if TYPE_CHECKING:
+    from seekbench.datasets.builder import Builder
 
 _TEXTS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 _QRELS = (".tsv", ".tsv.gz", ".tsv.zst", ".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst")
@@ -52,10 +54,9 @@ class Beir:
         for split, path in splits.items():
             read_qrels(path, split, builder)
 
-    @property
-    def splits(self) -> Mapping[str, Path]:
-        """The judgments' file of each split."""
-        return self._parts[2]
+    def splits(self) -> list[str]:
+        """Names of the splits, as far as they can be told from the files' names."""
+        return sorted(self._splits(Report()))
 
     @cached_property
     def _parts(self) -> tuple[Path, Path, dict[str, Path]]:
@@ -105,7 +106,7 @@ class Beir:
         for paths in splits.values():
             if len(paths) > 1:
                 _ambiguous(paths, report)
-        return {name: paths[0] for name, paths in splits.items()}
+        return {name: splits[name][0] for name in sorted(splits)}
 
 
 def _ambiguous(paths: list[Path], report: Report) -> None:

@@ -1,4 +1,4 @@
-"""Hugging Face hub datasets in BEIR's layout (judgments in a repository of their own) and MTEB's (one more config).
+"""Hugging Face hub datasets, in BEIR's layout (judgments in a repository of their own) or in MTEB's.
 
 The hub's client fetches the files of one commit into its cache, which it shares with every other tool of the
 user; `datasets` says which files make up a config; the rows are read by the same code as local files. So a
@@ -13,12 +13,14 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from seekbench.datasets.builder import Builder
 from seekbench.datasets.formats import beir
 from seekbench.errors import InputError, MissingError, did_you_mean
 from seekbench.progress import Progress
+
+if TYPE_CHECKING:
+    from seekbench.datasets.builder import Builder
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 #: Files that may hold rows; scripts, images and the like are not fetched.
@@ -111,14 +113,16 @@ class Hub:
         if not {f"{prefix}corpus", f"{prefix}queries"} <= set(configs):
             if not self.subset and (folder / "qrels").is_dir():  # BEIR's folder as it is
                 plain = beir.Beir(folder)
-                found, asked, *_ = plain.files()
-                return [found], [asked], {s: [p] for s, p in plain.splits.items()}
+                found, asked, *judged = plain.files()
+                return [found], [asked], dict(zip(plain.splits(), [[p] for p in judged], strict=True))
             names = [c.removesuffix("-corpus") for c in configs if c.endswith("-corpus")]
             raise InputError(
                 f"the dataset has no configs '{prefix}corpus' and '{prefix}queries'"
                 f" (it has {', '.join(configs[:12])})",
                 where=self.subject,
-                remedy=f"choose a 'subset': {', '.join(names[:12])}" if names else "is it a retrieval dataset?",
+                remedy=f"choose a 'subset': {', '.join(names[:12])}"
+                if names
+                else "is it a retrieval dataset?",
             )
         corpus = self._of_split(_data_files(folder, f"{prefix}corpus"))
         queries = self._of_split(_data_files(folder, f"{prefix}queries"))
@@ -171,15 +175,18 @@ class Hub:
     def _snapshot(self, repo: str, commit: str, progress: Progress, offline: bool) -> Path:
         """The folder with the repository's data files at a commit, fetched where the cache lacks them."""
         from huggingface_hub import snapshot_download
-        from tqdm import tqdm
+        from huggingface_hub.utils.tqdm import tqdm
 
-        class Quiet(tqdm):  # type: ignore[type-arg]
+        class Quiet(tqdm):
             """The client's bars would mix with ours."""
 
             def __init__(self, *args: Any, **options: Any) -> None:
-                super().__init__(*args, **{**options, "disable": True})
+                super().__init__(*args, **{**options, "disable": True})  # type: ignore[no-untyped-call]
 
-        with self._explained(repo, commit), progress.stage(f"fetch {repo}", total=1, unit="repository") as stage:
+        with (
+            self._explained(repo, commit),
+            progress.stage(f"fetch {repo}", total=1, unit="repository") as stage,
+        ):
             folder = snapshot_download(
                 repo,
                 repo_type="dataset",
@@ -244,8 +251,15 @@ class Hub:
                 f"{where}: revision {revision[:10]} is not in the local cache, and {server} can't be reached "
                 "(or this is offline): fetch it once where there is a network, or give a folder with 'path:'"
             ) from error
-        except (errors.HTTPError, OSError) as error:  # HTTPError: of whichever client library it uses
+        except (_http_error(), OSError) as error:
             raise MissingError(f"{where}: {server} can't be reached: {_first_line(error)}") from error
+
+
+def _http_error() -> type[Exception]:
+    """The base of the errors of whichever HTTP library the client uses."""
+    from huggingface_hub import errors
+
+    return next(c for c in errors.HfHubHTTPError.__mro__ if c.__name__ == "HTTPError")
 
 
 def _first_line(error: Exception) -> str:

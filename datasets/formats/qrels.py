@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from seekbench.datasets.builder import Builder
 from seekbench.datasets.formats.lines import lines, text
+
+if TYPE_CHECKING:
+    from seekbench.datasets.builder import Builder
 
 #: Columns of BEIR's and MTEB's judgments.
 COLUMNS = ("query-id", "corpus-id", "score")

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from seekbench.datasets.builder import Builder
 from seekbench.datasets.formats.lines import lines
 from seekbench.errors import Report
+
+if TYPE_CHECKING:
+    from seekbench.datasets.builder import Builder
 
 Row = Mapping[str, Any]
 

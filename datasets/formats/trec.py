@@ -1,4 +1,4 @@
-"""TREC collections: documents (JSON lines, TSV or SGML), topics (TSV, JSON lines or `<top>`), four-column qrels.
+"""TREC collections: documents (JSON lines, TSV, SGML), topics (TSV, JSON lines, `<top>`), four-column qrels.
 
 The kind of a file is seen from its first character, not its name: TREC files have no agreed endings.
 """
@@ -10,15 +10,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from seekbench.datasets.builder import Builder
 from seekbench.datasets.formats import qrels
 from seekbench.datasets.formats.beir import feed
 from seekbench.datasets.formats.lines import COMPRESSED, lines, open_bytes, text
 from seekbench.datasets.formats.records import ID_KEYS, Reader, json_rows
 from seekbench.errors import InputError, Report
 from seekbench.progress import Progress
+
+if TYPE_CHECKING:
+    from seekbench.datasets.builder import Builder
 
 #: What documents' and topics' texts are called in JSON lines, in the order of preference.
 _CONTENTS = ("contents", "text", "body", "passage")
@@ -168,6 +170,10 @@ class Trec:
             )
         return splits
 
+    def splits(self) -> list[str]:
+        """Names of the splits, as far as they can be told from the files' names."""
+        return sorted(self._splits(self._named[2], Report()))
+
     def _documents(self, path: Path, report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
         match _first_character(path):
             case "{":
@@ -236,7 +242,11 @@ def _tsv(
 
 def _blocks(path: Path, report: Report, encoding: str, tag: str) -> Iterator[tuple[int, str]]:
     """(line, content) of each `<tag> ... </tag>`; one is in memory at a time."""
-    where, opening, closing = str(path), re.compile(rf"<{tag}\b[^>]*>", re.I), re.compile(rf"</{tag}\s*>", re.I)
+    where, opening, closing = (
+        str(path),
+        re.compile(rf"<{tag}\b[^>]*>", re.I),
+        re.compile(rf"</{tag}\s*>", re.I),
+    )
     start, parts = 0, [""]
     for number, line in lines(path, report, keep_blank=True):
         decoded = text(line, number, where, report, encoding)
@@ -317,7 +327,9 @@ def _sgml_topics(
         parts: dict[str, str] = {}
         for mark, after in zip(marks, [*marks[1:], None], strict=True):
             value = content[mark.end() : after.start() if after else len(content)]
-            parts[mark.group(1).lower()] = _plain(_LABEL.sub("", value, count=1) if _LABEL.match(value) else value)
+            parts[mark.group(1).lower()] = _plain(
+                _LABEL.sub("", value, count=1) if _LABEL.match(value) else value
+            )
         if not parts.get("num"):
             report.error(
                 "missing-key", "the topic has no <num>", where=str(path), line=line, remedy="add <num>"

@@ -1,0 +1,114 @@
+"""The catalogue: one YAML card a dataset below `cards/`, found by its file's name.
+
+Listing it reads no YAML and imports nothing heavy, so that `ls` and shell completion answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seekbench.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from seekbench.datasets.resolve import DatasetSpec as DatasetSpec
+    from seekbench.datasets.spec import Card
+
+CARDS = Path(__file__).parent / "cards"
+
+
+@cache
+def _files() -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for parent, folders, files in os.walk(CARDS):
+        folders.sort()
+        for file in sorted(files):
+            if file.endswith(".yaml"):
+                path = Path(parent, file)
+                found[path.relative_to(CARDS).with_suffix("").as_posix()] = path
+    return dict(sorted(found.items()))
+
+
+def names() -> list[str]:
+    """Names of all datasets, e.g. `beir/scifact`."""
+    return list(_files())
+
+
+def titles() -> dict[str, str]:
+    """Name -> one line that says what it is. Reads the cards' `title:` lines, not their YAML."""
+    out = {}
+    for name, path in _files().items():
+        with path.open(encoding="utf-8") as handle:
+            line = next((text for text in handle if text.startswith("title:")), "title:")
+        out[name] = line.removeprefix("title:").strip().strip("\"'")
+    return out
+
+
+def listing() -> list[tuple[str, str]]:
+    """(name, title) of all datasets."""
+    return list(titles().items())
+
+
+def path_of(name: str) -> Path:
+    """The card's file. Raises InputError for an unknown name, with the nearest one."""
+    files = _files()
+    if name not in files:
+        raise InputError(f"there is no dataset '{name}'", remedy=did_you_mean(name, files))
+    return files[name]
+
+
+@cache
+def card(name: str) -> Card:
+    """The card of a name, checked. Raises InputError for an unknown name or a broken card."""
+    import yaml
+    from pydantic import ValidationError
+
+    from seekbench.datasets.spec import Card
+
+    path = path_of(name)
+    try:
+        found = Card.model_validate(yaml.load(path.read_bytes(), yaml.CSafeLoader))
+    except (yaml.YAMLError, ValidationError) as error:
+        raise InputError(f"the card is broken: {error}", where=str(path)) from error
+    if found.id != name:
+        raise InputError(f"the card's id is '{found.id}', its file's name says '{name}'", where=str(path))
+    return found
+
+
+def card_text(name: str) -> str:
+    """The card as it is written. Raises InputError for an unknown name."""
+    return path_of(name).read_text(encoding="utf-8").rstrip()
+
+
+def parse(entry: Any, *, base: Path | None = None) -> list[DatasetSpec]:
+    """The datasets that an entry of a config means (one today; the name of a suite would mean several).
+
+    base: the folder that relative paths start from. Raises InputError with all mistakes of the entry; each
+    problem's `where` is the key that is wrong, or '' for the entry as a whole.
+    """
+    from seekbench.datasets.resolve import resolve
+
+    return [resolve(entry, base=base)]
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of an entry, without `$defs` of its own (all is inlined), for editors."""
+    from seekbench.datasets.spec import ADAPTER
+
+    return _inlined(ADAPTER.json_schema())
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    definitions = schema.pop("$defs", {})
+
+    def walk(node: Any) -> Any:
+        if isinstance(node, dict):
+            if "$ref" in node:
+                return walk(definitions[node["$ref"].rsplit("/", 1)[1]])
+            return {key: walk(value) for key, value in node.items()}
+        return [walk(value) for value in node] if isinstance(node, list) else node
+
+    found: dict[str, Any] = walk(schema)
+    return found

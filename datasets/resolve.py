@@ -1,0 +1,172 @@
+"""An entry with all that it leaves out filled in, from its card or by default, and its source found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seekbench.datasets import catalogue
+from seekbench.datasets.source import Source
+from seekbench.datasets.spec import (
+    TREC_OPTIONS,
+    Card,
+    ExcludeList,
+    HubSpec,
+    NamedSpec,
+    PathSpec,
+    Spec,
+    below,
+    parse_spec,
+)
+from seekbench.errors import InputError, did_you_mean
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A dataset that a config names, before it is read.
+
+    is_local: a folder of the user's. limited_source: documents that the source itself cuts to.
+    """
+
+    id: str
+    split: str
+    source: Source
+    template: str
+    query_template: str
+    exclude: str | ExcludeList
+    language: str | None
+    main_metric: str
+    card: Card | None = None
+    is_local: bool = False
+    limit: int | None = None
+    limit_documents: int | None = None
+    limited_source: int | None = None
+
+
+def resolve(entry: DatasetSpec | Any, *, base: Path | None = None, any_split: bool = False) -> DatasetSpec:
+    """Resolves what a config holds; relative paths are taken from `base` (the working folder by default).
+
+    any_split: where several splits are possible and none is named, take one of them instead of refusing.
+    Raises InputError, whose problems' `where` is the entry's key. Reads the card and folders' listings only.
+    """
+    if isinstance(entry, DatasetSpec):
+        return entry
+    spec = parse_spec(entry)
+    if base is not None:
+        spec = below(spec, base)
+    card = catalogue.card(spec.name) if isinstance(spec, NamedSpec) else None
+    source, name = _source(spec, card)
+    cut = spec.limit_documents if card and card.source.format == "pydocs" else None
+    return DatasetSpec(
+        id=spec.id or name,
+        split=_split(spec, card, source, any_split),
+        source=source,
+        template=spec.template or (card.template if card else "{title} {text}"),
+        query_template=spec.query_template or (card.query_template if card else "{text}"),
+        exclude=spec.exclude or (card.exclude if card else "none"),
+        language=spec.language or (card.languages[0] if card and len(card.languages) == 1 else None),
+        main_metric=spec.main_metric or (card.main_metric if card else "ndcg@10"),
+        card=card,
+        is_local=isinstance(spec, PathSpec),
+        limit=spec.limit,
+        limit_documents=spec.limit_documents if cut is None else None,
+        limited_source=cut,
+    )
+
+
+def sniff(folder: Path) -> str:
+    """`beir` or `trec`, by the names of files in a folder. Raises InputError where it looks like neither."""
+    if not folder.is_dir():
+        what = "is no folder" if folder.exists() else "does not exist"
+        raise InputError(f"{folder} {what}", where="path", remedy="give the folder of a collection")
+    present = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+    if any(n.startswith("topics") for n in present):
+        return "trec"
+    if (folder / "qrels").is_dir() or any(
+        n.startswith(("corpus.", "queries.jsonl", "queries.parquet")) for n in present
+    ):
+        return "beir"
+    if any(n.startswith(("qrels", "documents", "docs")) for n in present):
+        return "trec"
+    raise InputError(
+        f"no collection is recognised in {folder} (there is {', '.join(present[:10]) or 'nothing'})",
+        where="path",
+        remedy="a BEIR folder has corpus.jsonl, queries.jsonl and qrels/*.tsv; a TREC collection's parts are "
+        "named with 'documents:', 'topics:' and 'qrels:'",
+    )
+
+
+def _split(spec: Spec, card: Card | None, source: Source, any_split: bool) -> str:
+    """The split that is meant: the given one, the card's default, `test`, or the only one of a folder."""
+    if card:
+        known = list(card.splits)
+        default: str | None = card.default_split
+    else:
+        known = source.splits() if isinstance(spec, PathSpec) else []  # type: ignore[attr-defined]
+        default = "test" if "test" in known or not known else known[0] if len(known) == 1 else None
+    chosen = spec.split or default or (known[0] if any_split else None)
+    if chosen is None:
+        raise InputError(
+            "there are several splits and none is called 'test'",
+            where="path",
+            remedy=f"choose one with 'split:': {', '.join(known)}",
+        )
+    if known and chosen not in known:
+        raise InputError(f"there is no split '{chosen}'", where="split", remedy=did_you_mean(chosen, known))
+    return chosen
+
+
+def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
+    """The source of a spec, and its name in results."""
+    if isinstance(spec, PathSpec):
+        folder = spec.path.expanduser()
+        given = {n: getattr(spec, n) for n in TREC_OPTIONS if getattr(spec, n) is not None}
+        kind = spec.format if spec.format != "auto" else "trec" if given else sniff(folder)
+        if kind == "trec":
+            from seekbench.datasets.formats.trec import Trec
+
+            for name in ("documents", "topics"):
+                if name in given:
+                    given[name] = folder / given[name].expanduser()
+            if "qrels" in given:
+                qrels = given["qrels"]
+                given["qrels"] = (
+                    {s: folder / p for s, p in qrels.items()} if isinstance(qrels, dict) else folder / qrels
+                )
+            return Trec(folder, **given), folder.resolve().name
+        from seekbench.datasets.formats.beir import Beir
+
+        return Beir(folder), folder.resolve().name
+    if isinstance(spec, HubSpec):
+        from seekbench.datasets.formats.hub import Hub
+
+        hub = Hub(
+            spec.hub,
+            revision=spec.revision,
+            qrels_repo=spec.qrels_repo,
+            qrels_revision=spec.qrels_revision,
+            subset=spec.subset,
+            split=spec.split,
+        )
+        return hub, spec.hub + (f"/{spec.subset}" if spec.subset else "")
+    assert card is not None  # a named spec
+    origin = card.source
+    if origin.format == "pydocs":
+        from seekbench.datasets.formats.pydocs import PyDocs
+
+        return PyDocs(spec.limit_documents or origin.documents), card.id
+    if origin.format == "hub":
+        from seekbench.datasets.formats.hub import Hub
+
+        assert origin.repo is not None  # the card was checked
+        hub = Hub(
+            origin.repo,
+            revision=origin.revision,
+            qrels_repo=origin.qrels_repo,
+            qrels_revision=origin.qrels_revision,
+            subset=origin.subset,
+            split=spec.split or card.default_split,
+        )
+        return hub, card.id
+    raise InputError(f"the card '{card.id}' has no source that a card may have")

@@ -1,0 +1,260 @@
+"""What a run config may hold under `datasets:`, and what a card holds.
+
+An entry is a string (a card's name, or a path that begins with `.`, `/` or `~`) or a mapping that says where
+the collection is with exactly one of `name` (a card), `path` (a folder) or `hub` (a hub repository). The rest
+is optional and goes before what the card says.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PositiveInt,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from seekbench.errors import InputError, Report, did_you_mean
+
+TopicField = Literal["title", "description", "narrative"]
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ExcludeList(_Model):
+    """Documents that must not be retrieved for a query, listed in the queries' metadata or in a file.
+
+    key: the metadata key of each query that holds a list of document ids (BRIGHT: `excluded_ids`).
+    file: JSON {query id: [document ids]}, or lines `query<TAB>document`.
+    """
+
+    key: str | None = None
+    file: Path | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> ExcludeList:
+        if (self.key is None) == (self.file is None):
+            raise ValueError("give either 'key' or 'file'")
+        return self
+
+
+Exclude = Literal["none", "identical_id"] | ExcludeList
+
+
+class _Spec(_Model):
+    """What all kinds have. id: the name in results, if not the card's, the folder's or the repository's."""
+
+    id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")
+    split: str | None = None
+    template: str | None = None
+    query_template: str | None = None
+    exclude: Exclude | None = None
+    language: str | None = Field(default=None, pattern=r"^[a-z]{2,3}$")
+    main_metric: str | None = None
+    limit: PositiveInt | None = None
+    limit_documents: PositiveInt | None = None
+
+    @field_validator("template", "query_template")
+    @classmethod
+    def _template(cls, value: str | None) -> str | None:
+        if value is not None:
+            from seekbench.collection import Template
+
+            try:
+                Template(value)
+            except InputError as error:
+                raise ValueError(str(error)) from error
+        return value
+
+
+class NamedSpec(_Spec):
+    """A dataset of the catalogue, e.g. `{name: beir/scifact, split: test}`."""
+
+    name: str
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        from seekbench.datasets import catalogue
+
+        known = catalogue.names()
+        if value not in known:
+            raise ValueError(f"there is no dataset '{value}'; {did_you_mean(value, known)}".rstrip("; "))
+        return value
+
+
+class PathSpec(_Spec):
+    """A folder, e.g. `{path: ./my-collection, format: beir}`. The parts of a TREC collection may be named,
+    relative to the folder."""
+
+    path: Path
+    format: Literal["auto", "beir", "trec"] = "auto"
+    documents: Path | None = None
+    topics: Path | None = None
+    qrels: Path | dict[str, Path] | None = None
+    topic_fields: tuple[TopicField, ...] | None = None
+    encoding: str | None = None
+
+    @model_validator(mode="after")
+    def _parts_are_trec(self) -> PathSpec:
+        given = [n for n in TREC_OPTIONS if getattr(self, n) is not None]
+        if self.format == "beir" and given:
+            raise ValueError(f"{', '.join(given)} belong to 'format: trec'")
+        if self.encoding is not None:
+            try:
+                "".encode(self.encoding)
+            except LookupError as error:
+                raise ValueError(f"there is no encoding '{self.encoding}'") from error
+        return self
+
+
+TREC_OPTIONS = ("documents", "topics", "qrels", "topic_fields", "encoding")
+
+
+class HubSpec(_Spec):
+    """A dataset of the Hugging Face hub, e.g. `{hub: mteb/scifact, revision: <commit>}`."""
+
+    hub: str = Field(pattern=r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")
+    revision: str | None = None
+    qrels_repo: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")
+    qrels_revision: str | None = None
+    subset: str | None = None
+
+
+Spec = NamedSpec | PathSpec | HubSpec
+
+
+def _from_string(value: Any) -> Any:
+    if isinstance(value, Path):
+        return {"path": value}
+    if isinstance(value, str):
+        return {"path": value} if value.startswith((".", "/", "~")) else {"name": value}
+    return value
+
+
+def _kind(value: Any) -> str | None:
+    if isinstance(value, NamedSpec | PathSpec | HubSpec):
+        return {NamedSpec: "name", PathSpec: "path", HubSpec: "hub"}[type(value)]
+    found = [k for k in ("name", "path", "hub") if isinstance(value, dict) and k in value]
+    return found[0] if len(found) == 1 else None
+
+
+#: The type of an entry, for the run config's schema.
+Entry = Annotated[
+    Annotated[NamedSpec, Tag("name")] | Annotated[PathSpec, Tag("path")] | Annotated[HubSpec, Tag("hub")],
+    Discriminator(
+        _kind,
+        custom_error_type="dataset_kind",
+        custom_error_message="a dataset is a name, a path, or a mapping with one of 'name', 'path', 'hub'",
+    ),
+    BeforeValidator(_from_string, json_schema_input_type=str | NamedSpec | PathSpec | HubSpec),
+]
+ADAPTER: TypeAdapter[Spec] = TypeAdapter(Entry)
+
+
+def parse_spec(value: Any) -> Spec:
+    """An entry as a spec. Raises InputError with all that is wrong in it; a problem's `where` is the key."""
+    try:
+        return ADAPTER.validate_python(value)
+    except ValidationError as error:
+        report = Report()
+        for found in error.errors():
+            # The first part is the union's tag.
+            keys = [str(p) for p in found["loc"][1:]]
+            message, remedy = found["msg"].removeprefix("Value error, "), ""
+            if found["type"] == "extra_forbidden":
+                message, remedy = f"unknown key '{keys[-1]}'", did_you_mean(keys[-1], _fields(value))
+            elif found["type"] == "dataset_kind":
+                have = list(value) if isinstance(value, dict) else []
+                near = [did_you_mean(k, ("name", "path", "hub")) for k in map(str, have)]
+                remedy = next((n for n in near if n.startswith("did")), "")
+            report.error("dataset", message, where=".".join(keys[:1]), remedy=remedy)
+        raise InputError(report=report) from error
+
+
+def _fields(value: Any) -> list[str]:
+    models: dict[str, type[BaseModel]] = {"name": NamedSpec, "path": PathSpec, "hub": HubSpec}
+    kind = _kind(value)
+    return list(models[kind].model_fields) if kind else []
+
+
+def below(spec: Spec, base: Path) -> Spec:
+    """The spec with relative paths taken from `base` (the folder of the config that holds it)."""
+    changes: dict[str, Any] = {}
+    if isinstance(spec, PathSpec):
+        changes["path"] = base / spec.path.expanduser()
+    if isinstance(spec.exclude, ExcludeList) and spec.exclude.file is not None:
+        changes["exclude"] = ExcludeList(file=base / spec.exclude.file.expanduser())
+    return spec.model_copy(update=changes)
+
+
+# --- cards --------------------------------------------------------------------------------------------------
+
+
+class CardSource(_Model):
+    """Where a card's collection comes from: the format's name and what it takes."""
+
+    format: Literal["pydocs", "hub", "beir", "trec"]
+    repo: str | None = None
+    revision: Commit | None = None
+    qrels_repo: str | None = None
+    qrels_revision: Commit | None = None
+    subset: str | None = None
+    documents: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _pinned(self) -> CardSource:
+        if self.format == "hub" and (self.repo is None or self.revision is None):
+            raise ValueError("a hub source has a 'repo' and a 'revision'")
+        if self.qrels_repo is not None and self.qrels_revision is None:
+            raise ValueError("'qrels_repo' has a 'qrels_revision'")
+        return self
+
+
+class Expected(_Model):
+    """Counts that the collection must have; queries are those that the split judges."""
+
+    documents: PositiveInt | None = None
+    queries: dict[str, PositiveInt] = Field(default_factory=dict)
+
+
+class Card(_Model):
+    """A dataset of the catalogue. verified: whether its counts and a published score were seen to hold with
+    this very source (`offline`: here, without a network; `online`; `no`: taken from publications)."""
+
+    id: str
+    title: str
+    source: CardSource
+    splits: tuple[str, ...]
+    default_split: str
+    languages: tuple[Annotated[str, Field(pattern=r"^[a-z]{2,3}$")], ...]
+    task: str
+    main_metric: str = "ndcg@10"
+    template: str = "{title} {text}"
+    query_template: str = "{text}"
+    exclude: Exclude = "none"
+    expected: Expected = Field(default_factory=Expected)
+    licence: str
+    citation: str
+    homepage: str | None = None
+    note: str | None = None
+    verified: Literal["offline", "online", "no"]
+
+    @model_validator(mode="after")
+    def _default_is_a_split(self) -> Card:
+        if self.default_split not in self.splits:
+            raise ValueError(f"default_split '{self.default_split}' is none of the splits")
+        return self

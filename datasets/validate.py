@@ -1,0 +1,125 @@
+"""Checks a collection as loading would; tells all that is wrong, what it looks like, what splits share."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from seekbench.datasets.folder import open_collection
+from seekbench.datasets.leakage import THRESHOLD, Embed
+from seekbench.datasets.leakage import leakage as find_leakage
+from seekbench.datasets.load import build
+from seekbench.datasets.resolve import DatasetSpec, resolve
+from seekbench.datasets.statistics import statistics
+from seekbench.errors import InputError, Report
+from seekbench.progress import NoProgress, Progress
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """report: every defect. statistics and leakage are empty where errors left no collection to look at."""
+
+    subject: str
+    report: Report
+    statistics: Mapping[str, Any] = field(default_factory=dict)
+    leakage: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def valid(self) -> bool:
+        return not self.report.errors
+
+    def summary(self) -> list[str]:
+        """The statistics and the leakage as lines of text."""
+        if not self.statistics:
+            return []
+        out = []
+        for what in ("documents", "queries"):
+            s = self.statistics[what]
+            tokens = s["tokens"]
+            spoken = ", ".join(
+                f"{code} {share:.0%}" for code, share in list(s["languages"].items())[:4] if share >= 0.01
+            )
+            out.append(
+                f"{what}: {s['count']:,}; tokens mean {tokens['mean']:,.1f}, median {tokens['p50']:,.0f}, "
+                f"95% {tokens['p95']:,.0f}, most {tokens['max']:,.0f}; language {spoken or 'unknown'}"
+            )
+        for name, s in self.statistics["splits"].items():
+            grades = ", ".join(f"{grade}: {count:,}" for grade, count in s["grades"].items())
+            out.append(
+                f"split {name}: {s['queries']:,} queries, {s['judgments']:,} judgments "
+                f"({s['judgments_per_query']['mean']:.1f} a query), grades {grades}"
+            )
+        for pair in self.leakage:
+            out += _leakage_lines(pair)
+        return out
+
+
+def _leakage_lines(pair: Mapping[str, Any]) -> list[str]:
+    said = []
+    if pair["shared_queries"]:
+        said.append(f"{pair['shared_queries']:,} are judged in both")
+    if pair["shared_relevant"]:
+        said.append(f"{pair['shared_relevant']:,} share a relevant document with another query there")
+    if pair["near_duplicate"]:
+        said.append(
+            f"{pair['near_duplicate']:,} have a near-duplicate there (cosine >= {pair['threshold']:g}, "
+            f"{pair['method']}; {pair['same_text']:,} the same text"
+            f"; {pair['near_duplicate_and_shared']:,} with a relevant document in common)"
+        )
+    seen = f"of {pair['queries']:,} queries of '{pair['split']}', seen from '{pair['other']}'"
+    return [f"leakage: {seen}: {'; '.join(said)}"]
+
+
+def validate(
+    dataset: DatasetSpec | str | Path | Mapping[str, Any],
+    *,
+    progress: Progress | None = None,
+    offline: bool = False,
+    leakage: bool = True,
+    threshold: float = THRESHOLD,
+    embed: Embed | None = None,
+) -> ValidationResult:
+    """Validates a folder (a path) or an entry as in a config; never raises InputError for its defects.
+
+    A string that is a folder is taken for its path, otherwise for a card's name. Loading refuses exactly
+    what is an error here, since both read through `load.build`. embed: what near-duplicates are compared by,
+    in place of TF-IDF. Raises MissingError where something must be fetched and can't be.
+    """
+    progress = progress or NoProgress()
+    report = Report()
+    entry: Any = dataset
+    if isinstance(dataset, str) and (Path(dataset).expanduser().is_dir() or _looks_like_a_path(dataset)):
+        entry = {"path": dataset}
+    try:
+        # Which split is meant matters to what is searched, not to whether the collection is good.
+        wanted = resolve(entry, any_split=True)
+    except InputError as error:
+        return ValidationResult(str(dataset), error.report)
+    with tempfile.TemporaryDirectory(prefix="seekbench-validate-") as name:
+        folder = Path(name)
+        try:
+            build(wanted.source, folder, report, progress=progress, offline=offline)
+        except InputError as error:
+            if error.report is not report:
+                report.problems += error.report.problems
+                report.counts.update(error.report.counts)
+            return ValidationResult(wanted.source.subject, report)
+        collection = open_collection(folder)
+        with progress.stage("statistics", total=1, unit="collection") as stage:
+            figures = statistics(collection)
+            stage.advance(1)
+        shared = []
+        if leakage and len(collection.splits) > 1:
+            with progress.stage("leakage", total=1, unit="collection") as stage:
+                shared = find_leakage(collection, threshold=threshold, embed=embed)
+                stage.advance(1)
+    return ValidationResult(wanted.source.subject, report, figures, shared)
+
+
+def _looks_like_a_path(text: str) -> bool:
+    from seekbench.datasets import catalogue
+
+    return "/" in text and text not in catalogue.names() and text.startswith((".", "/", "~"))

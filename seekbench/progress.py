@@ -42,6 +42,19 @@ class NoProgress:
         return
 
 
+class Labelled:
+    """Puts `label: ` before the names of stages: whose work it is."""
+
+    def __init__(self, inner: Progress, label: str) -> None:
+        self.inner, self.label = inner, label
+
+    def stage(self, name: str, *, total: int | None = None, unit: str = "", done: int = 0) -> Any:
+        return self.inner.stage(f"{self.label}: {name}", total=total, unit=unit, done=done)
+
+    def note(self, message: str, **facts: object) -> None:
+        self.inner.note(f"{self.label}: {message}", **facts)
+
+
 class _Timed:
     """Counts, and calls `show` at most every `every` seconds and at the end."""
 

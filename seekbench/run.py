@@ -130,11 +130,11 @@ def write_trec(run: Run, corpus: Corpus, queries: Queries, path: Path, tag: str)
     Scores have 9 significant digits, which bring every float32 back exactly. White space in the tag becomes `_`.
     """
     import gzip
-    import os
+
+    from seekbench.store import atomic_file
 
     clean = "_".join(tag.split()) or "seekbench"
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as raw:
+    with atomic_file(path) as part, part.open("wb") as raw:
         if path.name.endswith(".gz"):
             # mtime 0: the same run gives the same bytes.
             with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=3, mtime=0) as out:
@@ -143,14 +143,14 @@ def write_trec(run: Run, corpus: Corpus, queries: Queries, path: Path, tag: str)
         else:
             for block in _trec_blocks(run, corpus, queries, clean):
                 raw.write(block)
-        raw.flush()
-        os.fsync(raw.fileno())
-    part.replace(path)
 
 
 def _trec_blocks(run: Run, corpus: Corpus, queries: Queries, tag: str) -> Iterator[bytes]:
     import pyarrow as pa
     import pyarrow.compute as pc
+
+    def text(value: str) -> pa.Scalar:
+        return pa.scalar(value, pa.large_string())
 
     step = max(1, 500_000 // max(1, run.k))
     for at in range(0, run.num_queries, step):
@@ -163,11 +163,11 @@ def _trec_blocks(run: Run, corpus: Corpus, queries: Queries, tag: str) -> Iterat
         ranks = np.broadcast_to(np.arange(1, run.k + 1), rows.shape)[hit]
         scores = nine_digits(np.asarray(run.scores[at : at + step])[hit])
         lines = pc.binary_join_element_wise(
-            queries.ids(query), "Q0", corpus.ids(rows[hit]), pa.array(ranks).cast(pa.large_string()),
-            pa.array(scores).cast(pa.large_string()), tag, " ",
+            queries.ids(query), text("Q0"), corpus.ids(rows[hit]), pa.array(ranks).cast(pa.large_string()),
+            pa.array(scores).cast(pa.large_string()), text(tag + "\n"), text(" "),
         )  # fmt: skip
-        joined = pc.binary_join(pa.LargeListArray.from_arrays(pa.array([0, len(lines)]), lines), "\n")
-        yield joined[0].as_buffer().to_pybytes() + b"\n"
+        # The lines lie end to end in the array's data, each with its line feed.
+        yield lines.buffers()[2].to_pybytes()
 
 
 def nine_digits(scores: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -176,9 +176,18 @@ def nine_digits(scores: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     finite = np.isfinite(wide) & (wide != 0)
     exponent = np.zeros(wide.shape)
     exponent[finite] = np.floor(np.log10(np.abs(wide[finite])))
-    # Scaling by a power of ten goes through two factors, so that subnormals do not overflow it.
     digits = 8 - exponent
-    half = np.trunc(digits / 2)
-    scaled = np.rint(wide * 10.0**half * 10.0 ** (digits - half))
-    out = scaled / 10.0**half / 10.0 ** (digits - half)
+    # Two factors, so that subnormals overflow neither. Up to 10^22 a power of ten is exact in float64, so with
+    # one factor the division rounds once and the value prints with its nine digits.
+    first = np.clip(digits, -22, 22)
+    rest = digits - first
+    scaled = np.rint(_times_ten_to(_times_ten_to(wide, rest), first))
+    out = _times_ten_to(_times_ten_to(scaled, -first), -rest)
     return np.where(finite, out, wide)
+
+
+def _times_ten_to(values: npt.NDArray[np.float64], power: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """values * 10^power by one multiplication or division by an exact power where |power| <= 22."""
+    up = np.power(10.0, np.maximum(power, 0))
+    down = np.power(10.0, np.maximum(-power, 0))
+    return np.asarray(values * up / down)

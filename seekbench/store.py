@@ -182,18 +182,26 @@ def _short(value: Any) -> str:
     return text[:10] if is_hash else (text if len(text) <= 40 else text[:37] + "...")
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Writes a file so that readers see the old or the new content, never a part, even after a crash."""
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yields a path to write to; when the block ends well it is synced and renamed to `path`, else removed.
+
+    Readers see the old or the new content, never a part, even after a crash, and two writers don't mix.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as handle:
-            handle.write(data)
-            handle.flush()
+        yield part
+        with part.open("rb") as handle:
             os.fsync(handle.fileno())
         part.replace(path)
-    except BaseException:
+    finally:
         part.unlink(missing_ok=True)
-        raise
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Writes a small file by `atomic_file`."""
+    with atomic_file(path) as part:
+        part.write_bytes(data)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -33,7 +33,8 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
 #: Files that say how text becomes vectors (with modules' own folders); anything else in a folder is no input.
 _RECIPE_FILE = re.compile(
     r"(config\.json|modules\.json|config_sentence_transformers\.json|sentence_\w+_config\.json"
-    r"|.*tokenizer.*\.json|vocab\.(txt|json)|merges\.txt|added_tokens\.json|special_tokens_map\.json|router_config\.json"
+    r"|.*tokenizer.*\.json|vocab\.(txt|json)|merges\.txt|added_tokens\.json|special_tokens_map\.json"
+    r"|router_config\.json"
     r"|preprocessor_config\.json|.*\.model|.*\.jinja|.*\.py)"
 )
 #: Keys that say who wrote a file, not what the model does.
@@ -70,9 +71,10 @@ class Settings:
 class Recipe:
     """How text becomes a vector, as read from the checkpoint's files and overridden by the parameters.
 
-    modules: (class, folder) in order, empty for a plain transformers checkpoint; pooling: sentence-transformers'
-    name, '+' between several, '' where no module pools; normalize: vectors have length 1 in the end;
-    drop_normalize: the checkpoint's own Normalize modules are left out. dim is None where only loading tells.
+    modules: (class, folder) in order, empty for a plain transformers checkpoint; pooling:
+    sentence-transformers' name, '+' between several, '' where no module pools; normalize: vectors have length
+    1 in the end; drop_normalize: the checkpoint's own Normalize modules are left out. dim is None where only
+    loading tells.
     """
 
     modules: tuple[tuple[str, str], ...]
@@ -167,10 +169,10 @@ class Checkpoint:
             ]
             if not found and pickled:
                 raise InputError(
-                    f"{self.name}: the weights {os.path.join(folder, pickled[0])} are a pickle, which can run code "
-                    "when it is loaded",
-                    remedy="convert them once where you trust them: SentenceTransformer(name).save_pretrained(folder), "
-                    "then give that folder as model",
+                    f"{self.name}: the weights {os.path.join(folder, pickled[0])} are a pickle, which can "
+                    "run code when it is loaded",
+                    remedy="convert them once where you trust them: "
+                    "SentenceTransformer(name).save_pretrained(folder), then give that folder as model",
                 )
             names += found
         if not any(Path(n).parent == Path(self.transformer_folder) for n in names):
@@ -225,7 +227,8 @@ class Checkpoint:
 
     @cached_property
     def files_hash(self) -> str:
-        """Hash of the small files (configs, tokenizer, code) by content: equal whichever source they came from."""
+        """Hash of the small files (configs, tokenizer, code) by content: equal whichever source they came
+        from."""
         entries = []
         for folder in sorted({"", *self.module_folders}):
             for path in sorted((self.folder / folder).glob("*")):
@@ -307,7 +310,8 @@ class Checkpoint:
             return
         if not self.config:
             raise InputError(
-                f"{self.name}: {self.folder} holds neither modules.json nor config.json, so it is no checkpoint"
+                f"{self.name}: {self.folder} holds neither modules.json nor config.json, so it is no "
+                "checkpoint"
             )
         self._refuse_code([])
         if any(a.endswith("ForSequenceClassification") for a in architectures):
@@ -331,8 +335,10 @@ class Checkpoint:
         ) or any(a.endswith("ForCausalLM") for a in architectures):
             if self.settings.pooling is None:
                 raise InputError(
-                    f"{self.name} is a generative model ({architectures[0]}) without a recipe for one vector a text",
-                    remedy=f"{_use('generative')}, or state `pooling: last` (or mean) if it was trained as an encoder",
+                    f"{self.name} is a generative model ({architectures[0]}) without a recipe for one "
+                    "vector a text",
+                    remedy=f"{_use('generative')}, or state `pooling: last` (or mean) if it was trained as "
+                    "an encoder",
                 )
         elif self.config.get("model_type") == "dpr":
             raise InputError(
@@ -368,7 +374,8 @@ class Checkpoint:
             named = str(self.st_config.get("similarity_fn_name") or "cosine")
             if named not in ("cosine", "dot"):
                 raise InputError(
-                    f"{self.name} was made for {named} distance, which is not a similarity that this search has",
+                    f"{self.name} was made for {named} distance, which is not a similarity that this search "
+                    "has",
                     remedy="state `similarity: cosine` or `similarity: dot` if its vectors allow it",
                 )
             similarity = "dot" if s.normalize is False else named
@@ -386,8 +393,8 @@ class Checkpoint:
             and s.query_prompt is s.document_prompt is None
         ):
             warnings.append(
-                f"{self.name} has the default prompt '{default}', which retrieval does not use; state query_prompt or "
-                "document_prompt to use it"
+                f"{self.name} has the default prompt '{default}', which retrieval does not use; state "
+                "query_prompt or document_prompt to use it"
             )
         truncate = s.truncate_dim or self.st_config.get("truncate_dim")
         dim = self._dim(classes, pooled)
@@ -436,8 +443,8 @@ class Checkpoint:
                 width = hidden * len(modes) if hidden else None
         if stated and stated != own:
             raise InputError(
-                f"{self.name} brings its own recipe with {own or 'no'} pooling, so `pooling: {self.settings.pooling}` "
-                "would make another model of it",
+                f"{self.name} brings its own recipe with {own or 'no'} pooling, so `pooling: "
+                f"{self.settings.pooling}` would make another model of it",
                 remedy="leave pooling out; it is for checkpoints without modules.json",
             )
         return own, width
@@ -453,7 +460,8 @@ class Checkpoint:
     def _prompt(
         self, stated: str | None, prompts: Mapping[str, str], names: tuple[str, ...], field_name: str
     ) -> str:
-        """The stated prompt (a name of the checkpoint's, or the text itself), else the checkpoint's for this side."""
+        """The stated prompt (a name of the checkpoint's, or the text itself), else the checkpoint's for this
+        side."""
         if stated is None:
             return next((prompts[n] for n in names if n in prompts), "")
         if stated in prompts:
@@ -501,10 +509,11 @@ class Checkpoint:
 
 
 def resolve(settings: Settings, *, offline: bool, fetch: bool = False) -> Checkpoint:
-    """The checkpoint of a name or path. `fetch` brings weights that are not on disk; without it their hashes do.
+    """The checkpoint of a name or path. `fetch` brings weights that are not on disk; without it their hashes
+    do.
 
-    Order: a local folder; the hub's cache; for all-MiniLM-L6-v2 (any revision not pinned) the packaged weights;
-    the hub. Raises MissingError where it can't be had, InputError where it can't be used.
+    Order: a local folder; the hub's cache; for all-MiniLM-L6-v2 (any revision not pinned) the packaged
+    weights; the hub. Raises MissingError where it can't be had, InputError where it can't be used.
     """
     model = settings.model
     local = Path(model).expanduser()
@@ -541,9 +550,10 @@ def resolve(settings: Settings, *, offline: bool, fetch: bool = False) -> Checkp
                 problem = problem or str(error)
     looked = "the hub's cache" if partial is None else f"{partial.folder} (weights missing)"
     raise MissingError(
-        f"{' or '.join(names)}{f' at revision {settings.revision}' if settings.revision else ''} is not on this "
-        f"machine (looked for a folder of that name and in {looked}) and can't be downloaded ({problem}); on a "
-        f"connected machine run `hf download {names[0]}` and copy the folder, or give its path as model"
+        f"{' or '.join(names)}{f' at revision {settings.revision}' if settings.revision else ''} is not on "
+        f"this machine (looked for a folder of that name and in {looked}) and can't be downloaded "
+        f"({problem}); on a connected machine run `hf download {names[0]}` and copy the folder, or give its "
+        "path as model"
     )
 
 
@@ -585,7 +595,8 @@ def _says_offline() -> bool:
 
 
 def _cached(name: str, revision: str | None) -> Source | None:
-    """The snapshot of a repository in the hub's cache on disk, read without the hub's library (it is not light).
+    """The snapshot of a repository in the hub's cache on disk, read without the hub's library (it is not
+    light).
 
     Layout: models--<org>--<name>/refs/<revision> holds a commit, snapshots/<commit> the files
     (https://huggingface.co/docs/huggingface_hub/guides/manage-cache).
@@ -620,7 +631,8 @@ def _packaged() -> Path | None:
 
 
 def _from_hub(name: str, settings: Settings, *, fetch: bool) -> Checkpoint:
-    """Small files by download; weights by download too with `fetch`, else by the hashes that the hub publishes."""
+    """Small files by download; weights by download too with `fetch`, else by the hashes that the hub
+    publishes."""
     import huggingface_hub as hub
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -644,8 +656,8 @@ def _from_hub(name: str, settings: Settings, *, fetch: bool) -> Checkpoint:
         if not remote and any(f.rfilename.endswith((".bin", ".pt", ".h5")) for f in info.siblings or []):
             raise InputError(
                 f"{name} has pickled weights only, which can run code when they are loaded",
-                remedy="convert them once where you trust them: SentenceTransformer(name).save_pretrained(folder), "
-                "then give that folder as model",
+                remedy="convert them once where you trust them: "
+                "SentenceTransformer(name).save_pretrained(folder), then give that folder as model",
             )
         source = Source(folder, "hub", name, info.sha, remote)
         checkpoint = Checkpoint(source, settings)
@@ -724,7 +736,8 @@ def _tensors(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def _transformers_knows(model_type: str) -> bool:
-    """Whether the installed transformers has this model type (its folder is looked up, nothing is imported)."""
+    """Whether the installed transformers has this model type (its folder is looked up, nothing is
+    imported)."""
     spec = find_spec("transformers")
     roots = spec.submodule_search_locations if spec else None
     return any((Path(r) / "models" / model_type.replace("-", "_")).is_dir() for r in roots or []) and bool(

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from seekbench.collection import Qrels
-from seekbench.run import Run
+if TYPE_CHECKING:  # so that `seekbench ls` can list the measures without loading Arrow
+    from seekbench.collection import Qrels
+    from seekbench.run import Run
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

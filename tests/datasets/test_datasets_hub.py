@@ -159,7 +159,7 @@ def _online(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
 
-@pytest.fixture()
+@pytest.fixture
 def server() -> Iterator[tuple[str, list[str]]]:
     requests: list[str] = []
     handler = type("Handler", (HubHandler,), {"requests": requests})
@@ -200,7 +200,9 @@ def test_layouts_give_the_same_collection(repo: str, server: tuple[str, list[str
     assert dataset.corpus.texts("{title} {text}") == ["First one text", "another text", "third"]
     assert dataset.qrels.doc_rows.tolist() == [0, 1]
     assert dataset.qrels.grades.tolist() == [1, 2]
-    assert not [r for r in requests if r.endswith((".py", "fr/corpus.jsonl"))], "only what is needed is fetched"
+    assert not [r for r in requests if r.endswith((".py", "fr/corpus.jsonl"))], (
+        "only what is needed is fetched"
+    )
 
 
 def test_branch_is_resolved_recorded_and_warned_of(server: tuple[str, list[str]], tmp_path: Path) -> None:

@@ -1,0 +1,171 @@
+"""`seekbench run`: executes a config and prints the leaderboard."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from seekbench.cli import common
+
+if TYPE_CHECKING:
+    from seekbench.config import RunConfig
+    from seekbench.progress import Progress
+    from seekbench.runner import Outcome
+
+
+@common.handled
+def run(
+    config: Annotated[str, typer.Argument(help="A run config: a path, or the name of a shipped one (`seekbench ls configs`).")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for results.  [default: results/<name>]")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. retrievers.bm25.k1=1.2; repeatable.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N queries of each dataset: a trial run, marked as not comparable.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan: cells, what is stored and why not, expected cost.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Say for each artifact why it was reused or made.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Progress and result as JSON events on stdout, one a line.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.", envvar="SEEKBENCH_OFFLINE")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads.  [default: all cores]")] = None,
+    store: Annotated[Path | None, typer.Option(help="Folder of cached artifacts.  [default: $SEEKBENCH_HOME or ~/.cache/seekbench]")] = None,
+    trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Let checkpoints run their own Python code.")] = False,
+) -> None:
+    """Run every retriever of a config on every dataset; print and write the leaderboard.
+
+    Interrupt it at any time: the same command continues. Exit codes: 0 all good, 1 a cell failed,
+    2 the config or the data is wrong, 130 interrupted.
+
+    Examples:  seekbench run quickstart   |   seekbench run my.yaml --set k=100 --dry-run
+    """
+    from seekbench import config as configs
+    from seekbench.store import Store
+
+    path, shown = common.find_config(config)
+    loaded = configs.load(path, set_ or [], shown=shown)
+    progress = _progress(json_)
+    context = _context(progress, offline, device, threads, trust_remote_code)
+    opened = Store(store)
+    folder = output or Path("results") / loaded.name
+    if dry_run:
+        _print_plan(loaded, opened, context, json_)
+        return
+    from seekbench.runner import execute
+
+    outcome = execute(loaded, output=folder, store=opened, context=context, limit=limit, on_error=_traceback)
+    _finish(loaded, outcome, folder, explain, json_, progress)
+
+
+def _context(progress: Progress, offline: bool, device: str, threads: int | None, trust: bool) -> Any:
+    import os
+    import re
+
+    from seekbench.errors import InputError
+    from seekbench.retrievers.protocol import Context
+
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", device):
+        raise InputError(f"unknown device '{device}'", where="--device", remedy="auto, cpu, cuda, cuda:1 or mps")
+    if offline:
+        # The hub's libraries read these when they are imported, which happens after this point.
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    context = Context(progress=progress, device=device, offline=offline, trust_remote_code=trust)
+    if threads:
+        context.threads = threads
+    return context
+
+
+def _progress(json_: bool) -> Progress:
+    from seekbench.progress import JsonProgress, PlainProgress, RichProgress
+
+    if json_:
+        return JsonProgress(sys.stdout)
+    return RichProgress() if common.is_terminal() else PlainProgress()
+
+
+def _traceback(error: BaseException) -> None:
+    import os
+    import traceback
+
+    if os.environ.get("SEEKBENCH_TRACEBACK"):
+        traceback.print_exception(error)
+
+
+def _finish(config: RunConfig, outcome: Outcome, folder: Path, explain: bool, json_: bool, progress: Progress) -> None:
+    from seekbench.leaderboard import records, table
+
+    if explain:
+        for line in outcome.explained:
+            progress.note(line)
+    found = [
+        (records.cell_folder(folder, r["dataset"]["id"], r["dataset"]["split"], r["retriever"]["name"]), r)
+        for r in outcome.records
+    ]
+    failures = {(f.dataset, f.split, f.retriever): f.cause for f in outcome.failures}
+    names = [m.name for m in config.measures]
+    boards = [table.build(found, metric=m, baseline=config.baseline, failures=failures) for m in names] if found else []
+    written = table.write(folder, boards) if boards else []
+    if json_:
+        _json_result(progress, boards, outcome, folder)
+    else:
+        if boards:
+            _print_board(boards[0], config, outcome)
+        if written:
+            typer.echo(f"\nresults: {folder}/   leaderboard: {written[1]}   all metrics, per query, run files: {folder}/<dataset>/<split>/<system>/")
+    for failure in outcome.failures:
+        typer.echo(f"failed: {failure.dataset} ({failure.split}) {failure.retriever}: {failure.cause}", err=True)
+    if outcome.failures:
+        all_wrong_input = not outcome.records and all(f.user_error for f in outcome.failures)
+        raise typer.Exit(common.WRONG_INPUT if all_wrong_input else common.FAILED)
+
+
+def _json_result(progress: Any, boards: list[Any], outcome: Outcome, folder: Path) -> None:
+    from seekbench.leaderboard import table
+
+    progress.emit(
+        "result", output=str(folder), leaderboard=table.as_json(boards[0]) if boards else None,
+        failures=[vars(f) for f in outcome.failures], explained=outcome.explained,
+    )  # fmt: skip
+
+
+def _print_board(board: Any, config: RunConfig, outcome: Outcome) -> None:
+    from rich.console import Console
+
+    from seekbench.leaderboard import table
+
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    sizes = {
+        r["dataset"]["id"]: f"{r['dataset']['id']} ({r['dataset']['split']}): {r['dataset']['documents']:,} documents, "
+        f"{r['dataset']['queries']:,} queries"
+        for r in outcome.records
+    }  # fmt: skip
+    console.print()
+    console.print(f"{config.name}: {board.metric}", style="bold", markup=False, highlight=False)
+    console.print(table.as_rich(board))
+    for line in [*table.legend(board), *sizes.values()]:
+        console.print(line, style="dim", markup=False, highlight=False)
+
+
+def _print_plan(config: RunConfig, store: Any, context: Any, json_: bool) -> None:
+    from dataclasses import asdict
+
+    from seekbench import plan
+    from seekbench.collection import Dataset
+    from seekbench.datasets.load import stored
+    from seekbench.runner import load_dataset
+
+    datasets: dict[int, Dataset | str] = {}
+    for i, spec in enumerate(config.datasets):
+        there, why = stored(spec, store=store, offline=context.offline)
+        datasets[i] = load_dataset(spec, store=store, context=context) if there else why
+    cells = plan.plan_cells(config, datasets, store, context)
+    if json_:
+        context.progress.emit("plan", cells=[asdict(c) for c in cells])
+        return
+    for cell in cells:
+        typer.echo(f"{cell.dataset} ({cell.split})  {cell.retriever}")
+        for stage in cell.stages:
+            typer.echo(f"    {stage.kind:<10} {stage.state:<8} {stage.why}" + (f"  [{stage.work}]" if stage.work else ""))
+        if cell.problem:
+            typer.echo(f"    problem    {cell.problem}")
+    todo = sum(any(s.state != "cached" for s in c.stages) or bool(c.problem) for c in cells)
+    typer.echo(f"{len(cells)} cells: {len(cells) - todo} stored, {todo} to do; metrics: {', '.join(m.name for m in config.measures)}")

@@ -1,0 +1,86 @@
+"""`seekbench validate`: finds every mistake of a config or a dataset without running anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seekbench.cli import common
+
+
+@common.handled
+def validate(
+    target: Annotated[list[str] | None, typer.Argument(help="A config, or `dataset` and a folder, file or name.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, as in `run`.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a config, for editors.")] = False,
+    leakage: Annotated[bool, typer.Option(help="Datasets: look for leakage across splits.")] = True,
+) -> None:
+    """Check a config or a dataset. Errors exit with 2, warnings don't.
+
+    Examples:  seekbench validate my.yaml   |   seekbench validate dataset ./my-collection
+    """
+    from seekbench.errors import InputError
+
+    if schema:
+        import json
+
+        from seekbench.config import json_schema
+
+        typer.echo(json.dumps(json_schema(), indent=2))
+        return
+    words = target or []
+    if len(words) == 2 and words[0] in ("dataset", "config"):
+        kind, name = words
+    elif len(words) == 1:
+        kind, name = ("dataset" if Path(words[0]).is_dir() else "config"), words[0]
+    else:
+        raise InputError("name a config, or `dataset PATH`", remedy="e.g. seekbench validate dataset ./my-collection")
+    if kind == "dataset":
+        _dataset(name, json_, leakage)
+    else:
+        _config(name, set_ or [], json_)
+
+
+def _config(name: str, overrides: list[str], json_: bool) -> None:
+    from seekbench import config as configs
+
+    path, shown = common.find_config(name)
+    loaded = configs.load(path, overrides, shown=shown)
+    if json_:
+        import json
+
+        typer.echo(json.dumps({"valid": True, "datasets": [d.id for d in loaded.datasets],
+                               "retrievers": [r.name for r in loaded.retrievers],
+                               "metrics": [m.name for m in loaded.measures]}))  # fmt: skip
+        return
+    typer.echo(
+        f"{shown}: good: {len(loaded.datasets)} datasets x {len(loaded.retrievers)} retrievers, "
+        f"metrics {', '.join(m.name for m in loaded.measures)}"
+    )
+
+
+def _dataset(name: str, json_: bool, leakage: bool) -> None:
+    from seekbench.datasets.validate import validate as check
+    from seekbench.progress import NoProgress, PlainProgress, RichProgress
+
+    progress = NoProgress() if json_ else RichProgress() if common.is_terminal() else PlainProgress()
+    result = check(name, progress=progress, leakage=leakage)
+    if json_:
+        import json
+        from dataclasses import asdict
+
+        problems = [asdict(p) for p in result.report.problems]
+        typer.echo(json.dumps({"valid": result.report.errors == 0, "errors": result.report.errors,
+                               "warnings": result.report.warnings, "problems": problems,
+                               "statistics": result.statistics, "leakage": result.leakage}, indent=2))  # fmt: skip
+    else:
+        for line in result.summary():
+            typer.echo(line)
+        common.print_report(result.report)
+        verdict = "defective" if result.report.errors else "good"
+        typer.echo(f"{name}: {verdict}: {result.report.errors} errors, {result.report.warnings} warnings")
+    if result.report.errors:
+        raise typer.Exit(common.WRONG_INPUT)

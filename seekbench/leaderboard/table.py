@@ -1,0 +1,337 @@
+"""Leaderboards: records of systems x datasets as one table, for the terminal, Markdown and JSON.
+
+A mean is shown only for a system that has every dataset of the table; a cell that is missing or failed is
+said to be so. Figures of different content (hashes) are not put into one column unless asked for, and marked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from seekbench.errors import InputError, did_you_mean
+from seekbench.leaderboard import records
+from seekbench.metrics.significance import holm, paired_t
+
+#: Two-sided level of the paired t-test, Holm-adjusted over all comparisons of the table.
+ALPHA = 0.05
+NOT_COMPARABLE = "trial run (--limit): not comparable with any other figure"
+
+
+@dataclass
+class Cell:
+    """score: mean of the metric, None where there is no record. delta, p: against the baseline on the same queries."""
+
+    score: float | None = None
+    delta: float | None = None
+    p: float | None = None
+    best: bool = False
+    failure: str | None = None
+
+    @property
+    def mark(self) -> str:
+        """▲ / ▼ where the difference to the baseline is significant."""
+        if self.p is None or self.delta is None or self.p >= ALPHA:
+            return ""
+        return "▲" if self.delta > 0 else "▼"
+
+
+@dataclass
+class Row:
+    system: str
+    cells: list[Cell]
+    mean: float | None = None
+    delta: float | None = None
+    best: bool = False
+    efficiency: dict[str, float | None] = field(default_factory=dict)
+
+
+@dataclass
+class Leaderboard:
+    metric: str
+    datasets: list[str]
+    rows: list[Row]
+    baseline: str | None
+    notes: list[str] = field(default_factory=list)
+
+
+def load(paths: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
+    """(folder, record) of all records below the paths. Raises InputError where there is none."""
+    found = []
+    for path in paths:
+        if not path.exists():
+            raise InputError("no such file or folder", where=str(path))
+        files = list(records.find(path))
+        if not files:
+            raise InputError("there are no results here", where=str(path), remedy="it must hold result.json files")
+        found += [(file.parent, records.read(file)) for file in files]
+    return found
+
+
+def build(
+    found: Sequence[tuple[Path, dict[str, Any]]], *, metric: str | None = None, baseline: str | None = None,
+    failures: Mapping[tuple[str, str, str], str] | None = None, allow_mixed: bool = False,
+) -> Leaderboard:  # fmt: skip
+    """The table of one metric (by default the first of the first record).
+
+    failures: (dataset, split, system) -> cause. Raises InputError for records of different dataset content.
+    """
+    failures = failures or {}
+    if not found and not failures:
+        raise InputError("there are no results to show")
+    if metric is None:
+        metric = found[0][1]["primary_metric"] if found else "ndcg@10"
+    keys = list(dict.fromkeys([_dataset_key(r) for _, r in found] + [(d, s) for d, s, _ in failures]))
+    names = _system_names(found)
+    systems = list(dict.fromkeys([*names, *(s for _, _, s in failures)]))
+    if baseline is not None and baseline not in systems:
+        raise InputError(f"the baseline '{baseline}' is not in these results", remedy=did_you_mean(baseline, systems))
+    notes = _content_check(found, keys, allow_mixed)
+    place = {}
+    for (folder, record), name in zip(found, names, strict=True):
+        place[(*_dataset_key(record), name)] = (folder, record)
+        if metric not in record["metrics"]:
+            raise InputError(f"{folder}: has no metric '{metric}'", remedy=did_you_mean(metric, record["metrics"]))
+    board = Leaderboard(metric, _dataset_labels(keys), [], baseline, notes)
+    for system in systems:
+        cells = []
+        for key in keys:
+            entry = place.get((*key, system))
+            cell = Cell(failure=failures.get((*key, system)))
+            if entry:
+                cell.score = entry[1]["metrics"][metric]["mean"]
+            cells.append(cell)
+        scores = [c.score for c in cells]
+        mean = float(np.mean([s for s in scores if s is not None])) if scores and None not in scores else None
+        row = Row(system, cells, mean)
+        row.efficiency = _efficiency([place[(*key, system)][1] for key in keys if (*key, system) in place])
+        board.rows.append(row)
+    if baseline is not None:
+        _compare(board, place, keys, systems, baseline, metric)
+    _mark_best(board)
+    if any(not record["comparable"] for _, record in found):
+        board.notes.insert(0, NOT_COMPARABLE)
+    board.rows.sort(key=lambda r: (r.mean is None, -(r.mean or 0.0)))
+    return board
+
+
+def _dataset_key(record: Mapping[str, Any]) -> tuple[str, str]:
+    return record["dataset"]["id"], record["dataset"]["split"]
+
+
+def _dataset_labels(keys: Sequence[tuple[str, str]]) -> list[str]:
+    """`scifact`, or `scifact (train)` where the split is not test."""
+    return [d if s == "test" else f"{d} ({s})" for d, s in keys]
+
+
+def _system_names(found: Sequence[tuple[Path, dict[str, Any]]]) -> list[str]:
+    """The retriever's name, with the run's name before it where two runs use the same name for one cell."""
+    cells = [(*_dataset_key(r), r["retriever"]["name"]) for _, r in found]
+    repeated = {c[2] for c in cells if cells.count(c) > 1}
+    return [
+        f"{r['name']}/{r['retriever']['name']}" if r["retriever"]["name"] in repeated else r["retriever"]["name"]
+        for _, r in found
+    ]
+
+
+def _content_check(
+    found: Sequence[tuple[Path, dict[str, Any]]], keys: Sequence[tuple[str, str]], allow_mixed: bool
+) -> list[str]:
+    mixed = []
+    for key in keys:
+        hashes = {r["dataset"]["hashes"]["dataset"] for _, r in found if _dataset_key(r) == key}
+        if len(hashes) > 1:
+            mixed.append(f"{key[0]} ({key[1]}): {len(hashes)} different contents: " + ", ".join(sorted(h[:10] for h in hashes)))
+    if mixed and not allow_mixed:
+        raise InputError(
+            "these results were made on different data: " + "; ".join(mixed), remedy="--allow-mixed shows them all the same"
+        )
+    return [f"NOT COMPARABLE: made on different data: {line}" for line in mixed]
+
+
+def _efficiency(cell_records: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """queries/s over all queries of all datasets; the worst p95; the sum of index bytes and index seconds."""
+    if not cell_records:
+        return {}
+    made = [r["efficiency"] for r in cell_records]
+    seconds = sum(e["search_seconds"] for e in made)
+    queries = sum(r["dataset"]["queries"] for r in cell_records)
+    p95 = [e["latency_ms"]["p95"] for e in made if e["latency_ms"]["p95"] is not None]
+    sizes = [e["index_bytes"] for e in made if e["index_bytes"] is not None]
+    index = [e["index_seconds"] for e in made if e["index_seconds"] is not None]
+    return {
+        "queries_per_second": queries / seconds if seconds else None,
+        "latency_p95_ms": max(p95) if p95 else None,
+        "index_bytes": sum(sizes) if sizes else None,
+        "index_seconds": sum(index) if index else None,
+    }
+
+
+def _per_query(folder: Path, metric: str) -> tuple[list[str], Any]:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(folder / "per_query.parquet", columns=["query_id", metric])
+    return table.column("query_id").to_pylist(), table.column(metric).to_numpy()
+
+
+def _compare(
+    board: Leaderboard, place: Mapping[tuple[str, str, str], tuple[Path, dict[str, Any]]],
+    keys: Sequence[tuple[str, str]], systems: Sequence[str], baseline: str, metric: str,
+) -> None:  # fmt: skip
+    """Differences to the baseline with a paired t-test on per-query scores, Holm-adjusted over the table."""
+    compared: list[Cell] = []
+    raw: list[float] = []
+    for j, key in enumerate(keys):
+        base = place.get((*key, baseline))
+        if base is None:
+            continue
+        base_ids, base_scores = _per_query(base[0], metric)
+        for row in board.rows:
+            entry = place.get((*key, row.system))
+            if entry is None or row.system == baseline:
+                continue
+            ids, scores = _per_query(entry[0], metric)
+            if ids != base_ids:
+                order = {q: i for i, q in enumerate(ids)}
+                if set(order) != set(base_ids):
+                    continue
+                scores = scores[[order[q] for q in base_ids]]
+            cell = row.cells[j]
+            cell.delta = float(np.mean(scores) - np.mean(base_scores))
+            compared.append(cell)
+            raw.append(paired_t(scores, base_scores))
+    for cell, p in zip(compared, holm(raw), strict=True):
+        cell.p = p
+    base_row = next(r for r in board.rows if r.system == baseline)
+    for row in board.rows:
+        if row is not base_row and row.mean is not None and base_row.mean is not None:
+            row.delta = row.mean - base_row.mean
+
+
+def _mark_best(board: Leaderboard) -> None:
+    """The highest figure of each column as it is displayed; several where they print alike."""
+    for j in range(len(board.datasets)):
+        shown = [round(r.cells[j].score, 4) for r in board.rows if r.cells[j].score is not None]  # type: ignore[arg-type]
+        for row in board.rows:
+            score = row.cells[j].score
+            row.cells[j].best = score is not None and round(score, 4) == max(shown)
+    means = [round(r.mean, 4) for r in board.rows if r.mean is not None]
+    for row in board.rows:
+        row.best = row.mean is not None and round(row.mean, 4) == max(means)
+
+
+def as_json(board: Leaderboard) -> dict[str, Any]:
+    return {
+        "schema_version": records.SCHEMA_VERSION,
+        "metric": board.metric,
+        "datasets": board.datasets,
+        "baseline": board.baseline,
+        "significance": {"test": "paired t, two-sided", "correction": "holm", "alpha": ALPHA} if board.baseline else None,
+        "rows": [
+            {
+                "system": row.system, "mean": row.mean, "delta": row.delta,
+                "scores": {
+                    name: {"mean": c.score, "delta": c.delta, "p": c.p, "failure": c.failure}
+                    for name, c in zip(board.datasets, row.cells, strict=True)
+                },
+                "efficiency": row.efficiency,
+            }
+            for row in board.rows
+        ],
+        "notes": board.notes,
+    }  # fmt: skip
+
+
+def header(board: Leaderboard) -> list[str]:
+    columns = ["system"]
+    if len(board.datasets) > 1:
+        columns.append(f"mean {board.metric}")
+    if board.baseline:
+        columns.append(f"Δ {board.baseline}")
+    columns += board.datasets if len(board.datasets) > 1 else [f"{board.datasets[0]} {board.metric}"]
+    return [*columns, "queries/s", "p95 ms", "index MB"]
+
+
+def body(board: Leaderboard) -> list[list[tuple[str, bool]]]:
+    """Rows of (text, best)."""
+    many = len(board.datasets) > 1
+    out = []
+    for row in board.rows:
+        line: list[tuple[str, bool]] = [(row.system, False)]
+        if many:
+            line.append((_score(row.mean), row.best))
+        if board.baseline:
+            delta = row.delta if many else row.cells[0].delta
+            line.append(("" if delta is None else f"{delta:+.4f}", False))
+        for cell in row.cells:
+            text = "failed" if cell.failure else _score(cell.score)
+            line.append((text + (f" {cell.mark}" if cell.mark else ""), cell.best))
+        e = row.efficiency
+        line.append((_number(e.get("queries_per_second"), 0), False))
+        line.append((_number(e.get("latency_p95_ms"), 1), False))
+        size = e.get("index_bytes")
+        line.append((_number(None if size is None else size / 1e6, 1), False))
+        out.append(line)
+    return out
+
+
+def legend(board: Leaderboard) -> list[str]:
+    lines = list(board.notes)
+    if board.baseline and any(c.mark for r in board.rows for c in r.cells):
+        lines.append(f"▲ ▼ differs from {board.baseline}: paired t-test per query, p < {ALPHA} after Holm's correction")
+    if any(r.mean is None for r in board.rows) and len(board.datasets) > 1:
+        lines.append("no mean is shown for a system that lacks a dataset")
+    return lines
+
+
+def as_markdown(board: Leaderboard) -> str:
+    columns = header(board)
+    lines = ["| " + " | ".join(_escape(c) for c in columns) + " |"]
+    lines.append("|" + "|".join([" --- "] + [" ---: "] * (len(columns) - 1)) + "|")
+    for row in body(board):
+        lines.append("| " + " | ".join(f"**{_escape(t)}**" if best else _escape(t) for t, best in row) + " |")
+    return "\n".join(lines + [""] + [f"{line}  " for line in legend(board)]).rstrip() + "\n"
+
+
+def as_rich(board: Leaderboard) -> Any:
+    """A rich table, best in bold; its legend is `legend`."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=None, show_edge=False, pad_edge=False, header_style="bold")
+    for i, name in enumerate(header(board)):
+        table.add_column(Text(name), justify="left" if i == 0 else "right", no_wrap=i == 0, overflow="fold")
+    for row in body(board):
+        table.add_row(*(Text(text, style="bold" if best else "") for text, best in row))
+    return table
+
+
+def write(output: Path, boards: Sequence[Leaderboard]) -> list[Path]:
+    """leaderboard.json (the first table, and all tables by metric) and leaderboard.md."""
+    from seekbench.store import write_atomic
+
+    data = {**as_json(boards[0]), "metrics": {b.metric: as_json(b) for b in boards}}
+    text = "\n".join(f"## {b.metric}\n\n{as_markdown(b)}" for b in boards)
+    paths = [output / "leaderboard.json", output / "leaderboard.md"]
+    write_atomic(paths[0], orjson.dumps(data, option=orjson.OPT_INDENT_2))
+    write_atomic(paths[1], text.encode())
+    return paths
+
+
+def _score(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _number(value: float | None, digits: int) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.{digits}f}" if value < 10_000 or digits == 0 else f"{value:,.0f}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")

@@ -1,0 +1,172 @@
+"""From a config to cells (dataset x retriever): what each depends on, what is in the store, and why not.
+
+The recipes made here are the whole truth about caching: an artifact is reused exactly when its recipe is
+equal. They name content, not files: document and query hashes, templates, the parameters that matter to that
+stage, what the retriever says of itself (model revision, weights' hash, library versions) and the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from seekbench import hashing
+from seekbench.collection import Dataset
+from seekbench.config import RetrieverConfig
+from seekbench.retrievers.protocol import Context, Retriever, TextView
+from seekbench.store import Store
+
+#: Code that every run passes through.
+_SHARED_MODULES = ("seekbench.run", "seekbench.collection")
+
+
+def documents_view(dataset: Dataset) -> TextView:
+    return TextView(dataset.corpus, dataset.template, dataset.language)
+
+
+def queries_view(dataset: Dataset) -> TextView:
+    return TextView(dataset.queries, dataset.query_template, dataset.language)
+
+
+def bound(config: RetrieverConfig, dataset: Dataset) -> Retriever:
+    """The retriever for this dataset: some (run files) have a path that holds the dataset's name."""
+    bind = getattr(config.retriever, "for_dataset", None)
+    retriever: Retriever = bind(dataset.id, dataset.split) if bind else config.retriever
+    return retriever
+
+
+def _chosen(retriever: Retriever, names: frozenset[str]) -> dict[str, Any]:
+    values = retriever.params.model_dump(mode="json")
+    return {name: values[name] for name in sorted(names)}
+
+
+def index_recipe(config: RetrieverConfig, retriever: Retriever, documents: TextView, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What an index depends on."""
+    return {
+        "subject": config.type,
+        "documents": {
+            "content": documents.records.content_hash,
+            "template": documents.template,
+            "language": documents.language,
+        },
+        "params": _chosen(retriever, retriever.index_params),
+        "identity": dict(identity),
+        "code": {m: hashing.of_code(m) for m in (*retriever.modules, *_SHARED_MODULES)},
+    }
+
+
+def run_recipe(
+    config: RetrieverConfig, retriever: Retriever, dataset: Dataset, identity: Mapping[str, Any], k: int,
+    needed: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
+    """What a run depends on. needed: the run recipes of the retrievers that a composite names."""
+    documents, queries = documents_view(dataset), queries_view(dataset)
+    return {
+        "subject": f"{config.type} run",
+        "index": index_recipe(config, retriever, documents, identity),
+        "queries": {
+            "content": queries.records.content_hash,
+            "template": queries.template,
+            "language": queries.language,
+        },
+        "params": _chosen(retriever, retriever.search_params),
+        "k": k,
+        "exclude": {"kind": dataset.exclusion.kind, "content": dataset.exclusion.content_hash},
+        "needs": {name: hashing.of_json(recipe) for name, recipe in needed.items()},
+        "code": {"seekbench.runner": hashing.of_code("seekbench.runner")},
+    }
+
+
+@dataclass
+class Stage:
+    """One artifact of a cell: `state` is cached, partial or missing; `why` says what differs."""
+
+    kind: str
+    state: str
+    why: str
+    work: str = ""
+
+
+@dataclass
+class CellPlan:
+    dataset: str
+    split: str
+    retriever: str
+    stages: list[Stage] = field(default_factory=list)
+    problem: str | None = None
+
+
+def status(store: Store, kind: str, recipe: Mapping[str, Any], units: int, what: str) -> Stage:
+    """What the store holds of a recipe, and what making it means: so many units of `what`."""
+    if store.find(kind, recipe):
+        return Stage(kind, "cached", "same recipe")
+    why = store.explain(kind, recipe)
+    state = "partial" if why.startswith("interrupted") else "missing"
+    rate = _last_rate(store, kind, recipe)
+    cost = f", about {_duration(units / rate)} at the last measured rate" if rate else ""
+    return Stage(kind, state, why, f"{units:,} {what}{cost}")
+
+
+def _last_rate(store: Store, kind: str, recipe: Mapping[str, Any]) -> float | None:
+    """Units a second of the newest artifact of the same kind, type and model."""
+    import orjson
+
+    rates: list[tuple[float, float]] = []
+    for path in (store.root / kind).glob("*/facts.json"):
+        try:
+            other = orjson.loads((path.parent / "recipe.json").read_bytes())
+            facts = orjson.loads(path.read_bytes())
+        except (OSError, ValueError):
+            continue
+        if other.get("subject") != recipe.get("subject") or not facts.get("rate"):
+            continue
+        if kind == "index" and other.get("identity") != recipe.get("identity"):
+            continue
+        rates.append((path.stat().st_mtime, float(facts["rate"])))
+    return max(rates)[1] if rates else None
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def plan_cells(
+    config: Any, datasets: Mapping[int, Dataset | str], store: Store, context: Context
+) -> list[CellPlan]:
+    """The plan of a config. datasets: by position, loaded ones, or a line that says why one is not loaded yet."""
+    cells = []
+    for i, spec in enumerate(config.datasets):
+        dataset = datasets[i]
+        recipes: dict[str, dict[str, Any]] = {}
+        for entry in config.retrievers:
+            cell = CellPlan(spec.id, spec.split, entry.name)
+            cells.append(cell)
+            if isinstance(dataset, str):
+                cell.stages.append(Stage("collection", "missing", dataset))
+                continue
+            try:
+                retriever = bound(entry, dataset)
+                identity = retriever.identity(context=context)
+            except Exception as error:  # a plan tells of what can't be resolved now; running reports it in full
+                cell.problem = str(error)
+                continue
+            if retriever.indexes:
+                recipe = index_recipe(entry, retriever, documents_view(dataset), identity)
+                cell.stages.append(status(store, "index", recipe, len(dataset.corpus), "documents to index"))
+            missing = [n for n in retriever.needs if n not in recipes]
+            if missing:
+                cell.problem = f"needs {', '.join(missing)}"
+                continue
+            k = min(config.k, len(dataset.corpus))
+            recipes[entry.name] = run_recipe(
+                entry, retriever, dataset, identity, k, {n: recipes[n] for n in retriever.needs}
+            )
+            cell.stages.append(
+                status(store, "run", recipes[entry.name], len(dataset.queries), "queries to search")
+            )
+    return cells

@@ -1,0 +1,52 @@
+"""Instant commands load nothing heavy. Counted in modules, not in seconds: a clock fails on a busy machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"torch", "transformers", "sentence_transformers", "datasets", "ranx", "jnius", "pyserini", "faiss", "numba",
+         "pandas", "scipy", "sklearn", "huggingface_hub", "openai"}  # fmt: skip
+#: what `--help` and `ls` must not load either
+COLUMNS = {"pyarrow", "pydantic"}
+CODE = """
+import sys
+from seekbench.cli.app import app
+try:
+    app({args!r}, standalone_mode=False)
+except SystemExit:
+    pass
+print("LOADED", *sorted({{m.split(".")[0] for m in sys.modules}}))
+"""
+
+
+def _loaded(*args: str) -> set[str]:
+    out = subprocess.run(
+        [sys.executable, "-c", CODE.format(args=list(args))], capture_output=True, text=True, check=True
+    )
+    return set(out.stdout.rsplit("LOADED", 1)[1].split())
+
+
+@pytest.mark.parametrize(
+    "args", [("--help",), ("run", "--help"), ("ls",), ("ls", "datasets"), ("ls", "metrics"), ("show", "ndcg@10")]
+)
+def test_help_and_ls_load_no_columns(args: tuple[str, ...]) -> None:
+    loaded = _loaded(*args)
+    assert not loaded & (HEAVY | COLUMNS), sorted(loaded & (HEAVY | COLUMNS))
+
+
+@pytest.mark.parametrize(
+    "args", [("validate", "quickstart"), ("run", "quickstart", "--dry-run"), ("validate", "--schema"), ("show", "dense")]
+)
+def test_checking_a_config_loads_nothing_heavy(args: tuple[str, ...]) -> None:
+    loaded = _loaded(*args)
+    assert not loaded & HEAVY, sorted(loaded & HEAVY)
+
+
+def test_importing_the_package_is_light() -> None:
+    code = "import sys, seekbench; print('LOADED', *{m.split('.')[0] for m in sys.modules})"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(out.stdout.split())
+    assert not loaded & (HEAVY | COLUMNS | {"numpy"})

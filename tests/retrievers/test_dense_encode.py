@@ -210,7 +210,9 @@ def matrix(folder: Path) -> np.ndarray:
     return np.load(folder / "vectors.npy")
 
 
-def test_an_interrupted_index_continues_to_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_index_continues_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = tiny.recipe(tmp_path / "m")
     documents = view(TEXTS)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -249,7 +251,9 @@ def test_an_interrupted_index_continues_to_the_same_bytes(tmp_path: Path, monkey
     assert interruptions > 4
     assert (broken / "vectors.npy").read_bytes() == (whole / "vectors.npy").read_bytes()
     timed = ("seconds", "encode_seconds")
-    assert {k: v for k, v in again.items() if k not in timed} == {k: v for k, v in facts.items() if k not in timed}
+    assert {k: v for k, v in again.items() if k not in timed} == {
+        k: v for k, v in facts.items() if k not in timed
+    }
 
 
 def test_a_finished_index_is_not_encoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +281,9 @@ def test_search_ranks_by_the_librarys_similarity(tmp_path: Path) -> None:
     ).numpy()
     assert run.doc_rows.shape == (9, 10)
     np.testing.assert_allclose(run.scores, -np.sort(-expected, axis=1)[:, :10], atol=ATOL)
-    np.testing.assert_allclose(run.scores, np.take_along_axis(expected, run.doc_rows.astype(int), axis=1), atol=ATOL)
+    np.testing.assert_allclose(
+        run.scores, np.take_along_axis(expected, run.doc_rows.astype(int), axis=1), atol=ATOL
+    )
     assert set(searcher.timings) == {"load", "encode", "search"}
     # more than there are: all documents
     assert searcher.search(queries, 1000, context=context()).k == 70
@@ -331,11 +337,14 @@ def test_importing_dense_loads_no_model_library() -> None:
 
     code = (
         "import sys; from seekbench.retrievers.dense import Dense, DenseParams; "
-        "from seekbench.retrievers import fusion, run_file; from seekbench.retrievers.protocol import Context; "
-        "d = Dense(DenseParams(model='all-MiniLM-L6-v2')); d.identity(context=Context(offline=True)); "
-        "d.describe(context=Context(offline=True)); print(*sys.modules)"
+        "from seekbench.retrievers import fusion, run_file; from seekbench.retrievers.protocol import "
+        "Context; d = Dense(DenseParams(model='all-MiniLM-L6-v2')); "
+        "d.identity(context=Context(offline=True)); d.describe(context=Context(offline=True)); "
+        "print(*sys.modules)"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     heavy = {"torch", "transformers", "sentence_transformers", "faiss", "ranx", "numba", "huggingface_hub"}
     assert not heavy & set(out)
 

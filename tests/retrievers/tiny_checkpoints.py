@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 WORDS = (
-    "the cell growth of a protein in mice was studied with new methods and data vaccines reduce risk heart disease "
-    "query passage search document wing flow pressure heat transfer plate boundary layer shock wave speed supersonic "
-    "body laminar turbulent solution theory experiment results theta alpha beta gamma delta"
+    "the cell growth of a protein in mice was studied with new methods and data vaccines reduce risk heart "
+    "disease query passage search document wing flow pressure heat transfer plate boundary layer shock "
+    "wave speed supersonic body laminar turbulent solution theory experiment results theta alpha beta "
+    "gamma delta"
 ).split()
 HIDDEN = 32
 
@@ -26,7 +27,9 @@ def tokenizer_files(folder: Path, *, max_length: int | None = 64) -> None:
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -75,7 +78,9 @@ def recipe(
     bert(folder, seed=seed)
     root = "sentence_transformers.models." if legacy_names else "sentence_transformers.base.modules."
     pooling_root = (
-        "sentence_transformers.models." if legacy_names else "sentence_transformers.sentence_transformer.modules."
+        "sentence_transformers.models."
+        if legacy_names
+        else "sentence_transformers.sentence_transformer.modules."
     )
     modules = [
         {"idx": 0, "name": "0", "path": "", "type": root + "Transformer"},
@@ -102,12 +107,17 @@ def recipe(
             },
         )  # fmt: skip
         save_file(
-            {"linear.weight": torch.randn(dense, HIDDEN * len(modes)) * 0.1, "linear.bias": torch.randn(dense)},
+            {
+                "linear.weight": torch.randn(dense, HIDDEN * len(modes)) * 0.1,
+                "linear.bias": torch.randn(dense),
+            },
             folder / "2_Dense" / "model.safetensors",
         )
     if normalize:
         place = len(modules)
-        modules.append({"idx": place, "name": str(place), "path": f"{place}_Normalize", "type": root + "Normalize"})
+        modules.append(
+            {"idx": place, "name": str(place), "path": f"{place}_Normalize", "type": root + "Normalize"}
+        )
     write(folder, "modules.json", modules)
     st: dict[str, Any] = {"__version__": {"sentence_transformers": "3.0.0"}}
     if prompts is not None:

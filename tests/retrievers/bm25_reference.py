@@ -1,7 +1,7 @@
-"""Pyserini's own searcher, in a process of its own: prints its hits as JSON.
+"""Pyserini's own searcher, in a process of its own: JSON jobs on stdin, its hits as JSON on stdout.
 
-Input on stdin: {"documents": [[id, text], ...], "queries": [...], "k": 10, "rm3": bool, "qld": bool, "language"}.
-Output, last line: {"stats": {...}, "hits": [[[docid, score], ...], ...]}; scores as float32 in hexadecimal.
+A job: {"documents": [[id, text], ...], "queries": [...], "k": 10, "rm3": bool, "qld": bool, "language": str}.
+An answer: {"stats": {...}, "hits": [[[docid, score], ...], ...]}; scores are float32 in hexadecimal.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import tempfile
+from typing import Any
 
 
 def main() -> None:
@@ -18,10 +19,13 @@ def main() -> None:
     from seekbench.retrievers.bm25 import jvm
 
     jvm.start()  # without the module that Pyserini's own start demands
+    print(json.dumps([answer(job) for job in json.load(sys.stdin)]))
+
+
+def answer(job: dict[str, Any]) -> dict[str, Any]:
     from pyserini.index.lucene import LuceneIndexer, LuceneIndexReader
     from pyserini.search.lucene import LuceneSearcher
 
-    job = json.load(sys.stdin)
     with tempfile.TemporaryDirectory() as folder:
         arguments = ["-index", folder]
         if job.get("rm3"):
@@ -43,8 +47,7 @@ def main() -> None:
             [[hit.docid, float(hit.score).hex()] for hit in searcher.search(query, job["k"])]
             for query in job["queries"]
         ]
-        stats = LuceneIndexReader(folder).stats()
-    print(json.dumps({"stats": stats, "hits": hits}))
+        return {"stats": LuceneIndexReader(folder).stats(), "hits": hits}
 
 
 if __name__ == "__main__":

@@ -40,7 +40,8 @@ def _entries(kind: Kind) -> list[tuple[str, str]]:
     if kind is Kind.datasets:
         from seekbench.datasets import catalogue
 
-        return catalogue.listing()
+        entries: list[tuple[str, str]] = catalogue.listing()
+        return entries
     if kind is Kind.retrievers:
         from seekbench.retrievers import registry
 

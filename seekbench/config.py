@@ -346,8 +346,8 @@ def _swept(
             _at(report, marked, ("retrievers", name), "sweep", f"the sweep makes {len(combinations)} variants of '{name}'",
                 f"at most {_MOST_VARIANTS}")  # fmt: skip
             continue
-        for values in combinations:
-            chosen = dict(zip(grid, values, strict=True))
+        for combination in combinations:
+            chosen = dict(zip(grid, combination, strict=True))
             label = "-".join(f"{key}={_label(value)}" for key, value in chosen.items())
             variant = copy.deepcopy(fields)
             for key, value in chosen.items():

@@ -42,7 +42,7 @@ class Run:
 
     def lengths(self) -> npt.NDArray[np.int64]:
         """int64 [queries]: hits of each query."""
-        return (self.doc_rows >= 0).sum(axis=1)
+        return np.asarray((self.doc_rows >= 0).sum(axis=1), dtype=np.int64)
 
     @classmethod
     def empty(cls, queries: int, k: int) -> Run:

@@ -306,7 +306,7 @@ def _latencies(
     A composite's figure adds those of the retrievers it needs.
     """
     total = len(queries)
-    chosen = np.unique(np.linspace(0, total - 1, min(_LATENCY_QUERIES, total)).astype(np.int64)) if total else []
+    chosen: Any = np.unique(np.linspace(0, total - 1, min(_LATENCY_QUERIES, total)).astype(np.int64))
     seconds: list[float] = []
     begin = time.perf_counter()
     for place, row in enumerate(chosen):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from seekbench.metrics.judged import Floats, Judged, divide
+from seekbench.metrics.judged import Floats, Judged, divide, weighted_count
 from seekbench.metrics.measure import register
 
 
@@ -19,7 +19,7 @@ def ap(judged: Judged, *, k: int | None = None, rel: int = 1) -> Floats:
     query, rank = judged.query[hit], judged.rank[hit]
     first = np.searchsorted(query, query, side="left")
     found = np.arange(len(query)) - first + 1.0
-    total = np.bincount(query, weights=found / (rank + 1.0), minlength=judged.num_queries)
+    total = weighted_count(query, found / (rank + 1.0), judged.num_queries)
     return divide(total, judged.relevant(rel))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from seekbench.errors import InputError
-from seekbench.metrics.judged import Floats, Ints, Judged, divide
+from seekbench.metrics.judged import Floats, Ints, Judged, divide, weighted_count
 from seekbench.metrics.measure import register
 
 
@@ -21,7 +21,7 @@ def _gain(grade: Ints, gain: str) -> Floats:
 def _discounted(query: Ints, rank: Ints, grade: Ints, queries: int, k: int | None, gain: str) -> Floats:
     inside = grade > 0 if k is None else (grade > 0) & (rank < k)
     values = _gain(grade[inside], gain) / np.log2(rank[inside] + 2.0)
-    return np.bincount(query[inside], weights=values, minlength=queries)
+    return weighted_count(query[inside], values, queries)
 
 
 @register

@@ -37,7 +37,7 @@ class Judged:
 
     def sum(self, values: npt.NDArray[Any], chosen: npt.NDArray[np.bool_]) -> Floats:
         """float64 [queries]: sum of `values` of the chosen judged hits, added in rank order as trec_eval does."""
-        return np.bincount(self.query[chosen], weights=values[chosen], minlength=self.num_queries)
+        return weighted_count(self.query[chosen], values[chosen], self.num_queries)
 
     def count(self, chosen: npt.NDArray[np.bool_]) -> Floats:
         """float64 [queries]: how many judged hits are chosen."""
@@ -83,6 +83,12 @@ def join(run: Run, qrels: Qrels) -> Judged:
         qrels, query[found].astype(np.int64), rank[found].astype(np.int64), qrels.grades[at[found]].astype(np.int64),
         (rows >= 0).sum(axis=1).astype(np.int64),
     )  # fmt: skip
+
+
+def weighted_count(query: Ints, values: npt.NDArray[Any], queries: int) -> Floats:
+    """float64 [queries]: sums of values by query, added in the order given."""
+    # np.bincount gives integers for empty input, whatever the weights.
+    return np.bincount(query, weights=values, minlength=queries).astype(np.float64, copy=False)
 
 
 def divide(numerator: Floats, denominator: Floats) -> Floats:

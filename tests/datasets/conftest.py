@@ -45,7 +45,7 @@ def write(path: Path, data: bytes) -> None:
 
 @pytest.fixture
 def make_beir(tmp_path: Path) -> Callable[..., Path]:
-    """make(corpus=..., queries=..., test=...) -> folder; each part rows, or the file's bytes. ending: of files."""
+    """make(corpus=..., queries=..., test=...) -> folder; each part as rows, or as the file's bytes."""
 
     def make(
         corpus: Sequence[Any] | bytes = DOCUMENTS,

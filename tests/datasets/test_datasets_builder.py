@@ -97,7 +97,8 @@ def test_only_judged_queries_are_in_a_split(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("id", "code"),
-    [("", "empty-id"), ("a b", "bad-id"), ("a\tb", "bad-id"), (" d1", "bad-id"), ("d\u00a01", "bad-id"), ("a\x00", "bad-id")],
+    [("", "empty-id"), ("a b", "bad-id"), ("a\tb", "bad-id"), (" d1", "bad-id"), ("d\u00a01", "bad-id"),
+     ("a\x00", "bad-id")],
 )  # fmt: skip
 def test_ids_that_run_files_cannot_hold(id: str, code: str, tmp_path: Path) -> None:
     builder = small(tmp_path)
@@ -145,8 +146,9 @@ def test_judgments_twice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("grade", "read"),
-    [(1, 1), ("2", 2), ("-1", -1), ("+3", 3), (1.0, 1), ("1.0", 1), ("2.", 2), ("0.5", None), ("", None), ("x", None),
-     ("1e2", None), (True, None), (float("nan"), None), ("99999999999", None), (2**31, None), ("1_0", None)],
+    [(1, 1), ("2", 2), ("-1", -1), ("+3", 3), (1.0, 1), ("1.0", 1), ("2.", 2), ("0.5", None), ("", None),
+     ("x", None), ("1e2", None), (True, None), (float("nan"), None), ("99999999999", None),
+     (2**31, None), ("1_0", None)],
 )  # fmt: skip
 def test_grades(grade: float | str, read: int | None, tmp_path: Path) -> None:
     builder = small(tmp_path)

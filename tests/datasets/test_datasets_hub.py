@@ -6,6 +6,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -159,16 +160,23 @@ def _online(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
 
-@pytest.fixture
-def server() -> Iterator[tuple[str, list[str]]]:
+@contextmanager
+def serving() -> Iterator[tuple[str, list[str]]]:
+    """A hub that listens: its address, and the paths that it was asked for."""
     requests: list[str] = []
     handler = type("Handler", (HubHandler,), {"requests": requests})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
-        thread = threading.Thread(target=listening.serve_forever)
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield f"http://127.0.0.1:{listening.server_address[1]}", requests
         listening.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[str]]]:
+    with serving() as found:
+        yield found
 
 
 def build(source: Hub, folder: Path, *, offline: bool = False) -> Builder:

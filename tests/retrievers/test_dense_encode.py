@@ -86,7 +86,7 @@ def test_prompts_come_from_the_checkpoint_and_can_be_named_or_written(tmp_path: 
     assert prompts() == ["query: x", "passage: x"]
     assert prompts(query_prompt="web", document_prompt="") == ["search: x", "x"]
     assert prompts(query_prompt="find: ") == ["find: x", "passage: x"]
-    with pytest.raises(InputError, match="no prompt named 'webb' .did you mean 'web'"):
+    with pytest.raises(InputError, match=r"no prompt named 'webb' .did you mean 'web'"):
         prompts(query_prompt="webb")
 
 

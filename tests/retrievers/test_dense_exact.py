@@ -134,8 +134,8 @@ def test_a_mapped_matrix_and_more_hits_than_documents(tmp_path: object) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    seed=st.integers(0, 10_000), documents=st.integers(1, 120), queries=st.integers(1, 8), k=st.integers(1, 40),
-    dim=st.integers(1, 5), levels=st.integers(1, 3),
+    seed=st.integers(0, 10_000), documents=st.integers(1, 120), queries=st.integers(1, 8),
+    k=st.integers(1, 40), dim=st.integers(1, 5), levels=st.integers(1, 3),
 )  # fmt: skip
 def test_any_tied_matrix_is_ranked_by_the_rule(
     seed: int, documents: int, queries: int, k: int, dim: int, levels: int

@@ -115,7 +115,7 @@ def test_all_errors_are_counted(tmp_path: Path) -> None:
 def test_bad_bytes_and_no_lines(tmp_path: Path) -> None:
     path = tmp_path / "run.trec"
     path.write_bytes(PLAIN.encode() + b"q3 Q0 d\xff 1 1 tag\n")
-    with pytest.raises(InputError, match="run.trec:4: not UTF-8"):
+    with pytest.raises(InputError, match=r"run.trec:4: not UTF-8"):
         trec.read_run(path)
     for nothing in (b"", b"\n \n", b"# only a comment\n"):
         path.write_bytes(nothing)
@@ -195,7 +195,7 @@ def test_unknown_documents_are_refused_or_dropped(tmp_path: Path) -> None:
 def test_a_run_of_another_dataset_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.trec"
     path.write_text("77 Q0 d1 1 3 t\n")
-    with pytest.raises(InputError, match="none of its 1 queries .'77'"):
+    with pytest.raises(InputError, match=r"none of its 1 queries .'77'"):
         search(path)
     with pytest.raises(InputError, match="no such run file"):
         RunFile(RunFileParams(path=str(tmp_path / "absent"))).identity(context=Context())

@@ -6,12 +6,56 @@ import json
 from pathlib import Path
 from typing import Any
 
-WORDS = (
-    "the cell growth of a protein in mice was studied with new methods and data vaccines reduce risk heart "
-    "disease query passage search document wing flow pressure heat transfer plate boundary layer shock "
-    "wave speed supersonic body laminar turbulent solution theory experiment results theta alpha beta "
-    "gamma delta"
-).split()
+WORDS = [
+    "the",
+    "cell",
+    "growth",
+    "of",
+    "a",
+    "protein",
+    "in",
+    "mice",
+    "was",
+    "studied",
+    "with",
+    "new",
+    "methods",
+    "and",
+    "data",
+    "vaccines",
+    "reduce",
+    "risk",
+    "heart",
+    "disease",
+    "query",
+    "passage",
+    "search",
+    "document",
+    "wing",
+    "flow",
+    "pressure",
+    "heat",
+    "transfer",
+    "plate",
+    "boundary",
+    "layer",
+    "shock",
+    "wave",
+    "speed",
+    "supersonic",
+    "body",
+    "laminar",
+    "turbulent",
+    "solution",
+    "theory",
+    "experiment",
+    "results",
+    "theta",
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+]
 HIDDEN = 32
 
 
@@ -34,8 +78,8 @@ def tokenizer_files(folder: Path, *, max_length: int | None = 64) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     config: dict[str, Any] = {
-        "tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]",
-        "sep_token": "[SEP]", "mask_token": "[MASK]",
+        "tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "unk_token": "[UNK]",
+        "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]",
         "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
     }  # fmt: skip
     if max_length:

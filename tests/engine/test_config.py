@@ -1,0 +1,196 @@
+"""The run config: every mistake at once, with file, line and a suggestion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from seekbench import config
+from seekbench.errors import InputError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    data = tmp_path / "data"
+    (data / "qrels").mkdir(parents=True)
+    (data / "corpus.jsonl").write_text('{"_id": "d1", "text": "one"}\n')
+    (data / "queries.jsonl").write_text('{"_id": "q1", "text": "one"}\n')
+    (data / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n")
+    return tmp_path
+
+
+def write(folder: Path, text: str, name: str = "run.yaml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+GOOD = """\
+datasets: [{path: ./data}]
+retrievers:
+  bm25: {type: bm25}
+  run: {type: run_file, path: some.trec}
+  both: {type: fusion, of: [bm25, run]}
+baseline: bm25
+"""
+
+
+def problems(path: Path, *overrides: str) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        config.load(path, overrides)
+    return [line.replace(str(path), "FILE") for line in caught.value.report.lines()]
+
+
+def test_a_good_one(folder: Path) -> None:
+    loaded = config.load(write(folder, GOOD))
+    assert loaded.name == "run"
+    assert [r.name for r in loaded.retrievers] == ["bm25", "run", "both"]
+    assert [m.name for m in loaded.measures] == ["ndcg@10", "recall@100", "map", "mrr@10"]
+    assert loaded.datasets[0].split == "test"
+
+
+def test_every_mistake_at_once(folder: Path) -> None:
+    path = write(
+        folder,
+        """\
+datasets:
+  - {path: ./data}
+  - {path: ./dta}
+  - pydosc
+retrievers:
+  bm25: {type: bm25, kk1: 1.2}
+  dens: {type: dens, model: x}
+  mix:
+    type: fusion
+    of: [bm25, minilm]
+metrics: [ndgc@10, recall@100]
+basline: bm25
+""",
+    )
+    found = "\n".join(problems(path))
+    for line, text in [
+        (3, "dta"), (4, "'pydosc'"), (6, "has no key 'kk1'"), (7, "unknown retriever type 'dens' (did you mean 'dense'?)"),
+        (10, "needs 'minilm'"), (11, "unknown metric 'ndgc@10' (did you mean 'ndcg'"), (12, "has no key 'basline' (did you mean 'baseline'?)"),
+    ]:  # fmt: skip
+        assert any(f"FILE:{line}:" in p and text in p for p in found.splitlines()), (line, text, found)
+
+
+def test_types_are_checked(folder: Path) -> None:
+    found = problems(write(folder, GOOD + "k: many\nmetrics: []\n"))
+    assert any("FILE:7:" in p and "integer" in p and "'many'" in p for p in found), found
+    assert any("FILE:8:" in p and "metrics" in p for p in found), found
+
+
+def test_a_metric_deeper_than_the_run(folder: Path) -> None:
+    assert "looks deeper" in problems(write(folder, GOOD + "k: 10\nmetrics: [recall@100]\n"))[0]
+
+
+def test_repeated_keys(folder: Path) -> None:
+    found = problems(write(folder, "datasets: [pydocs]\ndatasets: [pydocs]\nretrievers: {a: {type: bm25}}\n"))
+    assert "FILE:2: the key 'datasets' is repeated" in found[0]
+
+
+def test_no_yaml(folder: Path) -> None:
+    assert "FILE:2" in problems(write(folder, "datasets: [\n}\n"))[0]
+    assert "a config is a mapping" in problems(write(folder, "- 1\n"))[0]
+    assert problems(write(folder, ""))
+
+
+def test_overrides(folder: Path) -> None:
+    path = write(folder, GOOD)
+    loaded = config.load(path, ["retrievers.bm25.k1=1.2", "k=50", "metrics=[map]", "datasets.0.split=test"])
+    assert loaded.retriever("bm25").retriever.params.k1 == 1.2
+    assert loaded.k == 50
+    assert [m.name for m in loaded.measures] == ["map"]
+    assert "no retriever 'bm52' (did you mean 'bm25'?)" in problems(path, "retrievers.bm52.k1=1.2")[0]
+    assert problems(path, "retrievers.bm25.k1=high")[0].startswith("error: --set retrievers.bm25.k1=high:")
+    assert problems(path, "nonsense")
+
+
+def test_names_with_dots_can_be_overridden(folder: Path) -> None:
+    path = write(folder, "datasets: [{path: ./data}]\nretrievers: {bm25.v2: {type: bm25}}\n")
+    assert config.load(path, ["retrievers.bm25.v2.k1=1.5"]).retrievers[0].retriever.params.k1 == 1.5
+
+
+def test_sweeps_make_a_matrix(folder: Path) -> None:
+    path = write(
+        folder,
+        """\
+datasets: [{path: ./data}]
+retrievers:
+  bm25: {type: bm25, sweep: {k1: [0.9, 1.2], b: [0.4, 0.75]}}
+""",
+    )
+    loaded = config.load(path)
+    assert [r.name for r in loaded.retrievers] == [
+        "bm25-k1=0.9-b=0.4", "bm25-k1=0.9-b=0.75", "bm25-k1=1.2-b=0.4", "bm25-k1=1.2-b=0.75",
+    ]  # fmt: skip
+    assert loaded.retrievers[3].retriever.params.b == 0.75
+    top = write(folder, "datasets: [{path: ./data}]\nretrievers: {bm25: {type: bm25}}\nsweep: {retrievers.bm25.k1: [1, 2]}\n")
+    assert [r.name for r in config.load(top).retrievers] == ["bm25-k1=1", "bm25-k1=2"]
+
+
+def test_a_swept_retriever_must_be_named_in_full(folder: Path) -> None:
+    path = write(
+        folder,
+        """\
+datasets: [{path: ./data}]
+retrievers:
+  bm25: {type: bm25, sweep: {k1: [1, 2]}}
+  mix: {type: fusion, of: [bm25, bm25-k1=1]}
+""",
+    )
+    assert "'bm25' is swept" in problems(path)[0]
+
+
+def test_circles(folder: Path) -> None:
+    path = write(
+        folder,
+        "datasets: [{path: ./data}]\nretrievers: {a: {type: fusion, of: [b, c]}, b: {type: fusion, of: [a, c]}, c: {type: bm25}}\n",
+    )
+    assert "need each other: a, b" in problems(path)[0]
+
+
+def test_includes(folder: Path) -> None:
+    write(folder, "retrievers: {bm25: {type: bm25, k1: 0.9}}\nmetrics: [map]\n", "base.yaml")
+    path = write(folder, "include: base.yaml\ndatasets: [{path: ./data}]\nretrievers: {bm25: {k1: 2.0}}\n")
+    loaded = config.load(path)
+    assert loaded.retrievers[0].retriever.params.k1 == 2.0
+    assert [m.name for m in loaded.measures] == ["map"]
+    write(folder, "retrievers: {bm25: {type: bm52}}\n", "base.yaml")
+    assert "base.yaml:1" in problems(path)[0]
+    write(folder, "include: run.yaml\n", "base.yaml")
+    assert "includes itself" in problems(path)[0]
+
+
+def test_yaml_1_2_scalars(folder: Path) -> None:
+    from seekbench.yamlfile import parse_value
+
+    assert parse_value("1e-5") == 1e-5
+    assert parse_value("no") == "no"
+    assert parse_value("010") == 10
+    assert parse_value("[1, true, null, 'x']") == [1, True, None, "x"]
+
+
+def test_code_cannot_be_named(folder: Path) -> None:
+    path = write(folder, "datasets: [{path: ./data}]\nretrievers: {a: {type: os.system}, b: !!python/object/apply:os.system [ls]}\n")
+    found = problems(path)
+    assert found
+    assert "unknown retriever type" in "\n".join(found) or "could not determine a constructor" in "\n".join(found)
+
+
+def test_schema_is_valid_json_schema() -> None:
+    schema = config.json_schema()
+    assert schema["$schema"].endswith("2020-12/schema")
+    types = [c["properties"]["type"]["const"] for c in schema["properties"]["retrievers"]["additionalProperties"]["oneOf"]]
+    assert types == ["bm25", "dense", "fusion", "run_file"]
+
+
+def test_all_shipped_configs_are_good() -> None:
+    from seekbench.cli.common import shipped_configs
+
+    found = list(shipped_configs())
+    assert len(found) == 1
+    for _, path in found:
+        config.load(path)

@@ -1,0 +1,309 @@
+"""Running: caching by content, failures, exclusions, records, and being killed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import pytrec_eval
+from typer.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parent))
+import words
+
+from seekbench import config, runner
+from seekbench.cli.app import app
+from seekbench.errors import InputError
+from seekbench.leaderboard import records, table
+from seekbench.retrievers import registry
+from seekbench.retrievers.protocol import Context
+from seekbench.store import Store
+
+WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon".split()
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(registry, "BUILTIN", dict(registry.BUILTIN))
+    words.register()
+    words.CALLS.clear()
+    yield
+    registry.known.cache_clear()
+
+
+def make_collection(folder: Path, documents: int = 60, queries: int = 12, seed: int = 0) -> Path:
+    rng = random.Random(seed)
+    (folder / "qrels").mkdir(parents=True)
+    texts = [" ".join(rng.choices(WORDS, k=8)) for _ in range(documents)]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps({"_id": f"d{i}", "text": t}) + "\n" for i, t in enumerate(texts)))
+    (folder / "queries.jsonl").write_text(
+        "".join(json.dumps({"_id": f"q{i}", "text": " ".join(rng.choices(WORDS, k=3))}) + "\n" for i in range(queries))
+    )
+    lines = [f"q{i}\td{d}\t{rng.randint(0, 2)}\n" for i in range(queries) for d in rng.sample(range(documents), 5)]
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines))
+    return folder
+
+
+CONFIG = """\
+datasets: [{path: ./data}]
+retrievers:
+  words: {type: words}
+  heavy: {type: words, weight: 2.0, lower: false}
+  both: {type: fusion, of: [words, heavy]}
+metrics: [ndcg@10, map, recall@10]
+baseline: words
+k: 20
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_collection(tmp_path / "data")
+    (tmp_path / "run.yaml").write_text(CONFIG)
+    return tmp_path
+
+
+def execute(folder: Path, *overrides: str, **more: Any) -> runner.Outcome:
+    loaded = config.load(folder / "run.yaml", overrides)
+    return runner.execute(loaded, output=folder / "out", store=Store(folder / "store"), context=Context(), **more)
+
+
+def test_a_run_writes_what_the_contract_says(folder: Path) -> None:
+    outcome = execute(folder)
+    assert not outcome.failures
+    cell = folder / "out" / "data" / "test" / "words"
+    record = json.loads((cell / "result.json").read_bytes())
+    assert record["metrics"]["ndcg@10"]["mean"] == outcome.records[0]["metrics"]["ndcg@10"]["mean"]
+    assert record["comparable"] is True
+    assert record["retriever"]["inputs"]["query"] and record["efficiency"]["latency_ms"]["p50"] > 0
+    per_query = pq.read_table(cell / "per_query.parquet")
+    assert per_query.column_names == ["query_id", "ndcg@10", "map", "recall@10"]
+    # The written run, read by trec_eval's own code, gives the recorded scores.
+    with gzip.open(cell / "run.trec.gz", "rt") as handle:
+        run = pytrec_eval.parse_run(handle)
+    with (folder / "data" / "qrels" / "test.tsv").open() as handle:
+        qrels: dict[str, dict[str, int]] = {}
+        for line in list(handle)[1:]:
+            q, d, g = line.split("\t")
+            qrels.setdefault(q, {})[d] = int(g)
+    reference = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut_10", "map"}).evaluate(run)
+    for row in per_query.to_pylist():
+        assert abs(row["ndcg@10"] - reference[row["query_id"]]["ndcg_cut_10"]) < 1e-9
+        assert abs(row["map"] - reference[row["query_id"]]["map"]) < 1e-9
+
+
+def test_nothing_is_done_twice(folder: Path) -> None:
+    first = execute(folder)
+    assert words.CALLS == ["index", "search", "index", "search"]
+    words.CALLS.clear()
+    second = execute(folder)
+    assert words.CALLS == []
+    assert [r["recorded_at"] for r in second.records] == [r["recorded_at"] for r in first.records]
+    assert all("reused" in line for line in second.explained)
+
+
+@pytest.mark.parametrize(
+    ("override", "calls", "why"),
+    [
+        ("retrievers.words.weight=3.0", ["search"], "params.weight: 1.0 -> 3.0"),
+        ("retrievers.words.lower=false", ["search"], "params.weight: 2.0 -> 1.0"),  # the nearest is heavy, whose index serves
+        ("retrievers.words.sleep=0.001", [], ""),  # speed only
+        ("k=30", ["search", "search"], "k: 20 -> 30"),
+        ("metrics=[p@5]", [], ""),
+        ("datasets.0.template='{text}!'", ["index", "search", "index", "search"], "documents.template"),
+        ("datasets.0.query_template='{text} alpha'", ["search", "search"], "queries.template"),
+    ],
+)
+def test_a_change_invalidates_what_depends_on_it(folder: Path, override: str, calls: list[str], why: str) -> None:
+    execute(folder)
+    words.CALLS.clear()
+    outcome = execute(folder, override)
+    assert words.CALLS == calls
+    assert why in "\n".join(outcome.explained)
+
+
+def test_a_changed_document_invalidates_its_index(folder: Path) -> None:
+    before = execute(folder).records[0]
+    corpus = folder / "data" / "corpus.jsonl"
+    corpus.write_text(corpus.read_text().replace("alpha", "omega", 1))
+    words.CALLS.clear()
+    after = execute(folder).records[0]
+    assert words.CALLS == ["index", "search", "index", "search"]
+    assert before["dataset"]["hashes"]["corpus"] != after["dataset"]["hashes"]["corpus"]
+
+
+def test_changed_judgments_only_score_again(folder: Path) -> None:
+    before = execute(folder).records[0]
+    qrels = folder / "data" / "qrels" / "test.tsv"
+    qrels.write_text(qrels.read_text().replace("\t0\n", "\t1\n"))
+    words.CALLS.clear()
+    after = execute(folder).records[0]
+    assert words.CALLS == []
+    assert before["dataset"]["hashes"]["qrels"] != after["dataset"]["hashes"]["qrels"]
+    assert before["metrics"] != after["metrics"]
+
+
+def test_a_failing_cell_loses_no_other(folder: Path) -> None:
+    outcome = execute(folder, "retrievers.heavy.fail=search")
+    assert [(f.retriever, f.cause) for f in outcome.failures] == [
+        ("heavy", "ValueError: broken inside"), ("both", "needs heavy, which failed"),
+    ]  # fmt: skip
+    assert [r["retriever"]["name"] for r in outcome.records] == ["words"]
+    again = execute(folder)
+    assert not again.failures
+
+
+def test_defective_data_stops_before_any_work(folder: Path) -> None:
+    make_collection(folder / "more")
+    (folder / "more" / "queries.jsonl").write_text('{"id": "q0", "text": "x"}\n{"_id": "q1", "text": ""}\n')
+    (folder / "run.yaml").write_text(CONFIG.replace("[{path: ./data}]", "[{path: ./data}, {path: ./more}]"))
+    with pytest.raises(InputError) as caught:
+        execute(folder)
+    assert words.CALLS == []
+    assert any("queries.jsonl:1" in line for line in caught.value.report.lines())
+    assert caught.value.report.errors >= 2
+
+
+def test_exclusions_leave_k_hits(folder: Path) -> None:
+    path = folder / "exclude.json"
+    path.write_text(json.dumps({"q0": [f"d{i}" for i in range(30)]}))
+    execute(folder, f"datasets.0.exclude={{file: {path}}}")
+    with gzip.open(folder / "out" / "data" / "test" / "words" / "run.trec.gz", "rt") as handle:
+        hits = [line.split()[2] for line in handle if line.startswith("q0 ")]
+    assert len(hits) == 20
+    assert all(int(h[1:]) >= 30 for h in hits)
+
+
+def test_limit_is_marked_everywhere(folder: Path) -> None:
+    outcome = execute(folder, limit=3)
+    assert all(r["comparable"] is False and r["dataset"]["queries"] == 3 for r in outcome.records)
+    found = [(folder / "out" / "data" / "test" / r["retriever"]["name"], r) for r in outcome.records]
+    board = table.build(found)
+    assert "not comparable" in table.as_markdown(board)
+    assert "not comparable" in json.dumps(table.as_json(board))
+
+
+def test_different_data_is_not_put_into_one_column(folder: Path) -> None:
+    execute(folder)
+    first = list(table.load([folder / "out"]))
+    make_collection(folder / "other" / "data", seed=1)
+    (folder / "other" / "run.yaml").write_text(CONFIG)
+    execute(folder / "other")
+    second = list(table.load([folder / "other" / "out"]))
+    with pytest.raises(InputError, match="different data"):
+        table.build([*first, *second])
+    assert "NOT COMPARABLE" in table.as_markdown(table.build([*first, *second], allow_mixed=True))
+
+
+def test_old_schemas_load_and_newer_ones_are_refused(folder: Path) -> None:
+    execute(folder)
+    path = folder / "out" / "data" / "test" / "words" / "result.json"
+    record = records.read(path)
+    assert record["schema_version"] == 1
+    path.write_text(json.dumps({**record, "schema_version": 99}))
+    with pytest.raises(InputError, match="newer"):
+        records.read(path)
+
+
+def test_a_damaged_record_is_made_again(folder: Path) -> None:
+    execute(folder)
+    cell = folder / "out" / "data" / "test" / "words"
+    before = records.read(cell)
+    (cell / "result.json").write_text('{"half')
+    assert execute(folder).records[0]["metrics"] == before["metrics"]
+
+
+def test_command_line_exit_codes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    cli = CliRunner()
+    good = cli.invoke(app, ["run", "run.yaml"])
+    assert good.exit_code == 0, good.output
+    assert "both" in good.output and (folder / "results" / "run" / "leaderboard.md").exists()
+    assert cli.invoke(app, ["run", "run.yaml", "--set", "retrievers.heavy.fail=search"]).exit_code == 1
+    wrong = cli.invoke(app, ["run", "run.yml"])
+    assert wrong.exit_code == 2
+    assert "run.yaml" in wrong.output
+    assert cli.invoke(app, ["leaderboard", "results/run", "--baseline", "words"]).exit_code == 0
+    assert cli.invoke(app, ["leaderboard", "nowhere"]).exit_code == 2
+
+
+def test_dry_run_tells_what_is_stored(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    cli = CliRunner()
+    before = cli.invoke(app, ["run", "run.yaml", "--dry-run"])
+    assert before.exit_code == 0
+    assert "3 to do" in before.output
+    cli.invoke(app, ["run", "run.yaml"])
+    after = cli.invoke(app, ["run", "run.yaml", "--dry-run"])
+    assert "3 stored, 0 to do" in after.output
+    changed = cli.invoke(app, ["run", "run.yaml", "--dry-run", "--set", "retrievers.words.weight=4"])
+    assert "params.weight: 1.0 -> 4.0" in changed.output
+
+
+def _comparable(output: Path) -> dict[str, Any]:
+    found = {}
+    for path in sorted(output.rglob("result.json")):
+        record = json.loads(path.read_bytes())
+        with gzip.open(path.parent / "run.trec.gz", "rt") as handle:
+            found[str(path.relative_to(output))] = (
+                record["metrics"], record["key"], handle.read(), pq.read_table(path.parent / "per_query.parquet").to_pylist(),
+            )  # fmt: skip
+    return found
+
+
+def _command(folder: Path, name: str) -> list[str]:
+    return [
+        sys.executable, str(Path(__file__).parent / "words.py"), "run", "run.yaml", "--output", name, "--store", f"{name}-store",
+        "--set", "retrievers.words.sleep=0.02", "--set", "retrievers.heavy.sleep=0.02",
+    ]  # fmt: skip
+
+
+def test_killed_at_random_moments_it_ends_the_same(folder: Path) -> None:
+    """Ten kills (-9); the final records, runs and per-query scores equal those of an undisturbed run."""
+    subprocess.run(_command(folder, "calm"), cwd=folder, check=True, capture_output=True)
+    rng = random.Random(4)
+    killed = 0
+    for _ in range(10):
+        process = subprocess.Popen(_command(folder, "rough"), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(rng.uniform(0.3, 1.6))
+        process.kill()
+        killed += process.wait() == -9
+    assert killed > 0
+    subprocess.run(_command(folder, "rough"), cwd=folder, check=True, capture_output=True)
+    assert _comparable(folder / "rough") == _comparable(folder / "calm")
+    assert len(_comparable(folder / "calm")) == 3
+    assert not list((folder / "rough").rglob("*.part"))
+
+
+def test_interrupted_by_hand_it_says_so(folder: Path) -> None:
+    import signal
+
+    command = [*_command(folder, "out"), "--set", "retrievers.words.sleep=30"]
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    assert process.stderr is not None
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "continue" in err
+    assert "Traceback" not in err
+
+
+def test_two_runs_share_a_store(folder: Path) -> None:
+    def start(output: str) -> subprocess.Popen[bytes]:
+        command = _command(folder, output)
+        command[command.index("--store") + 1] = "shared-store"
+        return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    both = [start("a"), start("b")]
+    assert [p.wait(timeout=120) for p in both] == [0, 0]
+    assert _comparable(folder / "a") == _comparable(folder / "b")

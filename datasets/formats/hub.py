@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from seekbench.datasets.formats import beir
 from seekbench.errors import InputError, MissingError, did_you_mean
 from seekbench.progress import Progress
+from seekbench.store import write_atomic
 
 if TYPE_CHECKING:
     from seekbench.datasets.builder import Builder
@@ -158,6 +159,7 @@ class Hub:
     def _resolved(self, repo: str, revision: str, offline: bool) -> str:
         from huggingface_hub import HfApi, constants
 
+        # The client's own place and form, which it only writes when it is asked for a branch by name.
         cached = (self.cache or Path(constants.HF_HUB_CACHE)) / f"datasets--{repo.replace('/', '--')}"
         reference = cached / "refs" / revision
         if offline or constants.HF_HUB_OFFLINE:
@@ -169,7 +171,9 @@ class Hub:
             )
         with self._explained(repo, revision):
             commit = HfApi(endpoint=self.endpoint).dataset_info(repo, revision=revision).sha
-        assert commit is not None  # the hub always tells
+            assert commit is not None  # the hub always tells
+            reference.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(reference, commit.encode())
         return commit
 
     def _snapshot(self, repo: str, commit: str, progress: Progress, offline: bool) -> Path:

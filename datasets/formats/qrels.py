@@ -18,7 +18,7 @@ _HEADER = "query-id<TAB>corpus-id<TAB>score"
 
 
 def read_beir(path: Path, split: str, builder: Builder, *, separator: str = "\t") -> int:
-    """Reads `query-id corpus-id score` lines under a header; returns how many lines there were.
+    """Reads `query-id corpus-id score` lines under a header; returns how many there were.
 
     A file without the header is refused although its lines could be read: BEIR's loader would drop the first
     judgment without a word, so figures made here could not be compared with others on the same file.
@@ -32,7 +32,6 @@ def read_beir(path: Path, split: str, builder: Builder, *, separator: str = "\t"
             first = False
             continue
         cells = decoded.split(separator)
-        count += 1
         if first:
             first = False
             names = [c.strip().strip('"') for c in cells]
@@ -64,6 +63,7 @@ def read_beir(path: Path, split: str, builder: Builder, *, separator: str = "\t"
                     line=number,
                     remedy=f"add the line {_HEADER}; BEIR's loader drops the first judgment",
                 )
+        count += 1
         if len(cells) != 3:
             _wrong_columns(decoded, len(cells), number, where, builder)
             continue

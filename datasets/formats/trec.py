@@ -258,14 +258,15 @@ def _blocks(path: Path, report: Report, encoding: str, tag: str) -> Iterator[tup
                     break
                 start, parts, rest = number, [], rest[found.end() :]
                 continue
-            if found := closing.search(rest):
-                parts.append(rest[: found.start()])
-                yield start, "".join(parts)
-                start, rest = 0, rest[found.end() :]
-                continue
-            if found := opening.search(rest):
+            ends, begins = closing.search(rest), opening.search(rest)
+            if begins and (ends is None or begins.start() < ends.start()):
                 _not_closed(tag, start, where, report)
-                start, parts, rest = number, [], rest[found.end() :]
+                start, parts, rest = number, [], rest[begins.end() :]
+                continue
+            if ends:
+                parts.append(rest[: ends.start()])
+                yield start, "".join(parts)
+                start, rest = 0, rest[ends.end() :]
                 continue
             parts.append(rest)
             rest = ""

@@ -120,7 +120,7 @@ def test_splits(make_beir: Make, store: Store) -> None:
     assert train.queries.ids().to_pylist() == ["q1"]
     assert train.qrels.doc_rows.tolist() == [1]
     assert load({"path": folder}, store=store).split == "test"
-    with pytest.raises(InputError, match="no split 'tset'.*did you mean 'test'"):
+    with pytest.raises(InputError, match=r"no split 'tset'.*did you mean 'test'"):
         load({"path": folder, "split": "tset"}, store=store)
 
 
@@ -210,7 +210,8 @@ def test_leakage(make_beir: Make, tmp_path: Path) -> None:
         train=[("r1", "d1", 1), ("r2", "d2", 2), ("r2", "d10", 1), ("both", "d10", 1)],
     )
     pair = next(p for p in validate(folder).leakage if p["split"] == "test")
-    assert {k: pair[k] for k in ("queries", "shared_queries", "same_text", "near_duplicate", "shared_relevant")} == {
+    keys = ("queries", "shared_queries", "same_text", "near_duplicate", "shared_relevant")
+    assert {k: pair[k] for k in keys} == {
         "queries": 4, "shared_queries": 1, "same_text": 1, "near_duplicate": 1, "shared_relevant": 2,
     }  # fmt: skip
     assert pair["near_duplicate_and_shared"] == 1

@@ -202,14 +202,6 @@ def cast(name: str, instance: Any) -> Any:
     return jnius.cast(name, instance)
 
 
-def java_error() -> type[Exception]:
-    """The exception type that Java's exceptions arrive as."""
-    start()
-    from jnius import JavaException
-
-    return JavaException  # type: ignore[no-any-return]
-
-
 def detach() -> None:
     """To be called at the end of each Python thread that called Java, or Java keeps its record of it."""
     if _started:

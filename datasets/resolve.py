@@ -147,7 +147,7 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
             qrels_repo=spec.qrels_repo,
             qrels_revision=spec.qrels_revision,
             subset=spec.subset,
-            split=spec.split,
+            only_split=(spec.split or "test") if spec.per_split else None,
         )
         return hub, spec.hub + (f"/{spec.subset}" if spec.subset else "")
     assert card is not None  # a named spec
@@ -166,7 +166,7 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
             qrels_repo=origin.qrels_repo,
             qrels_revision=origin.qrels_revision,
             subset=origin.subset,
-            split=spec.split or card.default_split,
+            only_split=(spec.split or card.default_split) if origin.per_split else None,
         )
         return hub, card.id
     raise InputError(f"the card '{card.id}' has no source that a card may have")

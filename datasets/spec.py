@@ -125,13 +125,17 @@ TREC_OPTIONS = ("documents", "topics", "qrels", "topic_fields", "encoding")
 
 
 class HubSpec(_Spec):
-    """A dataset of the Hugging Face hub, e.g. `{hub: mteb/scifact, revision: <commit>}`."""
+    """A dataset of the Hugging Face hub, e.g. `{hub: mteb/scifact, revision: <commit>}`.
+
+    per_split: each split has a corpus and queries of its own (else they are common to all).
+    """
 
     hub: str = Field(pattern=r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")
     revision: str | None = None
     qrels_repo: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")
     qrels_revision: str | None = None
     subset: str | None = None
+    per_split: bool = False
 
 
 Spec = NamedSpec | PathSpec | HubSpec
@@ -213,6 +217,7 @@ class CardSource(_Model):
     qrels_repo: str | None = None
     qrels_revision: Commit | None = None
     subset: str | None = None
+    per_split: bool = False
     documents: PositiveInt | None = None
 
     @model_validator(mode="after")

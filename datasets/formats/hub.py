@@ -34,8 +34,9 @@ class Hub:
     revision: a commit, branch or tag; the default branch where None, which is resolved, recorded and warned
     of, since it may change. qrels_repo: where the judgments are, if not in `repo` (`<repo>-qrels` for
     BeIR/...). subset: for repositories of many languages or parts, whose configs are `<subset>-corpus`,
-    `<subset>-queries` and `<subset>-qrels` (or `<subset>-default`, `<subset>`). split: used where a corpus
-    has a part for each split; otherwise all splits are read. endpoint, cache: the hub's address and the
+    `<subset>-queries` and `<subset>-qrels` (or `<subset>-default`, `<subset>`). only_split: the split whose
+    own corpus and queries are read, in repositories that have a corpus for each; otherwise all splits are
+    read into one collection. endpoint, cache: the hub's address and the
     client's cache folder, if not the client's defaults ($HF_ENDPOINT, $HF_HOME).
     """
 
@@ -49,11 +50,11 @@ class Hub:
         qrels_repo: str | None = None,
         qrels_revision: str | None = None,
         subset: str | None = None,
-        split: str | None = None,
+        only_split: str | None = None,
         endpoint: str | None = None,
         cache: Path | None = None,
     ) -> None:
-        self.repo, self.revision, self.subset, self.split = repo, revision, subset, split
+        self.repo, self.revision, self.subset, self.only_split = repo, revision, subset, only_split
         if qrels_repo is None and repo.lower().startswith("beir/"):
             qrels_repo = f"{repo}-qrels"
         self.qrels_repo, self.qrels_revision = qrels_repo, qrels_revision
@@ -74,8 +75,8 @@ class Hub:
             "revision": self._commit(self.repo, self.revision, offline),
             "subset": self.subset,
         }
-        if self.split and self.subset is None:
-            facts["split"] = self.split
+        if self.only_split:
+            facts["split"] = self.only_split
         if self.qrels_repo:
             facts["qrels_repo"] = self.qrels_repo
             facts["qrels_revision"] = self._commit(self.qrels_repo, self.qrels_revision, offline)
@@ -125,11 +126,11 @@ class Hub:
                 if names
                 else "is it a retrieval dataset?",
             )
-        corpus = self._of_split(_data_files(folder, f"{prefix}corpus"))
-        queries = self._of_split(_data_files(folder, f"{prefix}queries"))
+        corpus = self._of_split(_data_files(folder, f"{prefix}corpus"), "documents")
+        queries = self._of_split(_data_files(folder, f"{prefix}queries"), "queries")
         if self.qrels_repo:
             other = self._snapshot(self.qrels_repo, facts["qrels_revision"], progress, offline)
-            return corpus, queries, _data_files(other, _config_names(other)[0])
+            return corpus, queries, self._judged(_data_files(other, _config_names(other)[0]))
         wanted = [f"{prefix}qrels", f"{prefix}default", *([self.subset] if self.subset else [])]
         name = next((n for n in wanted if n in configs), None)
         if name is None:
@@ -138,12 +139,27 @@ class Hub:
                 where=self.subject,
                 remedy="name their repository with 'qrels_repo:'",
             )
-        return corpus, queries, _data_files(folder, name)
+        return corpus, queries, self._judged(_data_files(folder, name))
 
-    def _of_split(self, files: dict[str, list[Path]]) -> list[Path]:
-        """The files of a corpus or of queries; only the split's own part where every split has one."""
-        if len(files) > 1 and self.split in files:
-            return files[self.split]
+    def _judged(self, files: dict[str, list[Path]]) -> dict[str, list[Path]]:
+        return {s: paths for s, paths in files.items() if self.only_split in (None, s)}
+
+    def _of_split(self, files: dict[str, list[Path]], what: str) -> list[Path]:
+        """The files of the corpus or of the queries."""
+        if self.only_split and len(files) > 1:
+            if self.only_split not in files:
+                raise InputError(
+                    f"the {what} have no split '{self.only_split}'",
+                    where=self.subject,
+                    remedy=did_you_mean(self.only_split, files),
+                )
+            return files[self.only_split]
+        if len(files) > 1 and what == "documents":
+            raise InputError(
+                f"there is a corpus for each split ({', '.join(files)})",
+                where=self.subject,
+                remedy="say 'per_split: true' to search each split's queries in its own",
+            )
         return [path for paths in files.values() for path in paths]
 
     # --- the hub's client ----------------------------------------------------------------------------

@@ -97,6 +97,14 @@ REPOS: dict[str, dict[str, bytes]] = {
         **{f"de/{name}": data for name, data in MTEB.items()},
         "fr/corpus.jsonl": b"not fetched",
     },
+    "two/corpora": {
+        "README.md": MTEB_README.replace(
+            b"- split: corpus\n    path: corpus.jsonl",
+            b"- split: dev\n    path: dev.jsonl\n  - split: test\n    path: corpus.jsonl",
+        ),
+        **{name: data for name, data in MTEB.items() if name != "README.md"},
+        "dev.jsonl": jsonl(DOCUMENTS[:2]),
+    },
     "some/images": {"README.md": b"no data here", "cat.png": b"\x89PNG"},
 }
 
@@ -213,6 +221,20 @@ def test_layouts_give_the_same_collection(repo: str, server: tuple[str, list[str
     )
 
 
+def test_each_split_with_a_corpus_of_its_own(server: tuple[str, list[str]], tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "revision": commit_of("two/corpora"),
+        "endpoint": server[0],
+        "cache": tmp_path / "c",
+    }
+    source = Hub("two/corpora", only_split="test", **options)
+    build(source, tmp_path / "out")
+    assert len(open_dataset(tmp_path / "out", id="x").corpus) == 3
+    assert source.identity() != Hub("two/corpora", only_split="dev", **options).identity()
+    with pytest.raises(InputError, match=r"documents have no split 'tset'.*'test'"):
+        build(Hub("two/corpora", only_split="tset", **options), tmp_path / "other")
+
+
 def test_branch_is_resolved_recorded_and_warned_of(server: tuple[str, list[str]], tmp_path: Path) -> None:
     endpoint, requests = server
     cache = tmp_path / "cache"
@@ -257,6 +279,7 @@ def test_unreachable_hub_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Mon
         ("mteb/tiny", "nobranch", "no revision 'nobranch'"),
         ("a/b/c", None, "no name of a hub dataset"),
         ("some/images", None, "no data|no configs"),
+        ("two/corpora", None, "a corpus for each split"),
         ("many/languages", None, "choose a 'subset': de"),
     ],
 )

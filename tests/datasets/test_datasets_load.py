@@ -148,6 +148,7 @@ def test_unexpected_counts_of_a_card_are_told(store: Store, monkeypatch: pytest.
     changed = card.model_copy(update={"expected": Expected(documents=7)})
     monkeypatch.setattr(catalogue, "card", lambda name: changed)
     monkeypatch.setattr("seekbench.datasets.formats.pydocs.PyDocs.read", _three_functions)
+    monkeypatch.setattr("seekbench.datasets.formats.pydocs.PyDocs.identity", lambda self, offline: {})
     told = load("pydocs-small", store=store).statistics["warnings"]
     assert told == ["warning: pydocs-small: 3 documents where its card expects 7"]
 

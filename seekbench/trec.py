@@ -132,16 +132,26 @@ def _fast(data: bytes) -> pa.Table | None:
         return None
     head = data[: data.find(b"\n")] if b"\n" in data else data
     for separator, other in ((b" ", b"\t"), (b"\t", b" ")):
-        if head.count(separator) == 5 and other not in data and separator * 2 not in data:
+        if head.count(separator) == 5 and other not in data and not _doubled(data, separator):
             return _parse(data, separator, 6, (0, 2, 4))
     return None
+
+
+def _doubled(data: bytes, separator: bytes) -> bool:
+    """Whether a separator follows itself anywhere (two passes over 16-bit pairs: `in` is slow for what is
+    common)."""
+    pair = np.uint16(separator[0] * 257)
+    return any(
+        bool((np.frombuffer(data, np.uint16, (len(data) - first) // 2, first) == pair).any())
+        for first in (0, 1)
+    )
 
 
 def _parse(data: bytes, separator: bytes, columns: int, wanted: tuple[int, int, int]) -> pa.Table | None:
     """Query, document and score of each line; None where any line does not fit."""
     import pyarrow.csv
 
-    if not data.strip():
+    if not data or data.isspace():
         return pa.table(
             {"q": pa.array([], pa.string()), "d": pa.array([], pa.string()), "s": pa.array([], pa.float64())}
         )
@@ -162,8 +172,9 @@ def _parse(data: bytes, separator: bytes, columns: int, wanted: tuple[int, int, 
     except pa.ArrowInvalid:
         return None
     # A line that begins with a blank has an empty first column.
+    table = table.unify_dictionaries()
     for name in list(types)[:2]:
-        column = table.column(name).unify_dictionaries()
+        column = table.column(name)
         if column.num_chunks and pc.any(pc.equal(pc.binary_length(column.chunk(0).dictionary), 0)).as_py():
             return None
     return table
@@ -181,12 +192,11 @@ def _reduced(data: bytes) -> bytes | None:
 
 
 def _coded(column: pa.ChunkedArray) -> tuple[pa.Array, Codes]:
-    """(distinct values in order of appearance, int32 code of each line)."""
+    """(distinct values in order of appearance, int32 code of each line) of a column with one dictionary."""
     if not column.num_chunks:
         return pa.array([], pa.string()), np.empty(0, np.int32)
-    unified = column.unify_dictionaries()
-    codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in unified.chunks])
-    return unified.chunk(0).dictionary, codes.astype(np.int32, copy=False)
+    codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in column.chunks])
+    return column.chunk(0).dictionary, codes.astype(np.int32, copy=False)
 
 
 def _refuse_duplicates(run: TrecRun) -> None:

@@ -56,7 +56,7 @@ def _java(deep: bool) -> list[Line]:
         facts = jvm.check()
         lines: list[Line] = [("java (bm25)", GOOD, ", ".join(f"{k} {v}" for k, v in facts.items()))]
         if deep:
-            started = jvm.start_check()
+            started = jvm.check_started()
             lines.append(("java starts", GOOD, ", ".join(f"{k} {v}" for k, v in started.items())))
         return lines
     except (SeekbenchError, OSError, ImportError) as error:

@@ -101,7 +101,7 @@ class _PlainStage(_Timed):
 class PlainProgress:
     """Plain lines for logs and pipes: one every few seconds, one at the end of a stage."""
 
-    def __init__(self, out: IO[str] | None = None, every: float = 5.0) -> None:
+    def __init__(self, out: IO[str] | None = None, every: float = 15.0) -> None:
         self.out, self.every = out or sys.stderr, every
 
     @contextmanager

@@ -10,7 +10,7 @@ import pytest
 HEAVY = {"torch", "transformers", "sentence_transformers", "datasets", "ranx", "jnius", "pyserini", "faiss", "numba",
          "pandas", "scipy", "sklearn", "huggingface_hub", "openai"}  # fmt: skip
 #: what `--help` and `ls` must not load either
-COLUMNS = {"pyarrow", "pydantic"}
+COLUMNS = {"pyarrow"}
 CODE = """
 import sys
 from seekbench.cli.app import app

@@ -138,8 +138,8 @@ def _fast(data: bytes) -> pa.Table | None:
 
 
 def _doubled(data: bytes, separator: bytes) -> bool:
-    """Whether a separator follows itself anywhere. Compares 16-bit pairs, at even and at odd places: searching
-    bytes is slow for what is common in them."""
+    """Whether a separator follows itself anywhere. Compares 16-bit pairs, at even and at odd places:
+    searching bytes is slow for what is common in them."""
     pair = np.uint16(separator[0] * 257)
     places = (np.frombuffer(data, np.uint16, (len(data) - first) // 2, first) for first in (0, 1))
     return any(bool((pairs == pair).any()) for pairs in places)

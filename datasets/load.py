@@ -13,10 +13,11 @@ import orjson
 from seekbench import hashing
 from seekbench.collection import Dataset
 from seekbench.datasets.builder import Builder
-from seekbench.datasets.folder import open_dataset
+from seekbench.datasets.folder import open_collection, open_dataset
 from seekbench.datasets.resolve import DatasetSpec, resolve
 from seekbench.datasets.source import Source
 from seekbench.datasets.spec import ExcludeList
+from seekbench.datasets.statistics import main_language
 from seekbench.errors import InputError, MissingError, Report
 from seekbench.progress import NoProgress, Progress
 from seekbench.store import Store
@@ -80,6 +81,14 @@ def load(
         **recipe["identity"],
         "files": recipe["files"],
     }
+    language, guessed = wanted.language, False
+    if language is None:
+        # A collection that declares none would be analysed as English, and silently so where it is Chinese.
+        language = main_language(open_collection(artifact.folder).corpus)
+        guessed = language is not None
+    source["language"] = "guessed" if guessed else "declared" if language else "unknown"
+    if guessed and language != "en":
+        progress.note(f"{wanted.id}: no language is declared; the texts look like '{language}' (say 'language:' to be sure)")
     if wanted.limited_source is not None:
         source["limited"] = {"documents": wanted.limited_source}
     dataset = open_dataset(
@@ -90,7 +99,7 @@ def load(
         query_template=wanted.query_template,
         exclude=exclude,
         exclude_key=key,
-        language=wanted.language,
+        language=language,
         main_metric=wanted.main_metric,
         limit=min((n for n in (limit, wanted.limit) if n is not None), default=None),
         limit_documents=wanted.limit_documents,

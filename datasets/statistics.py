@@ -113,3 +113,13 @@ def languages(records: Records, sample: int = SAMPLE) -> dict[str, float]:
     found = Counter(guess_language(text[:2000]) for text in texts if text and text.strip())
     total = sum(found.values())
     return {code: round(n / total, 3) for code, n in found.most_common()}
+
+
+def main_language(records: Records, sample: int = SAMPLE) -> str | None:
+    """The language of most texts, None where no guess is safe: known for half of the sample at least, and the
+    same for nine in ten of those."""
+    shares = languages(records, sample)
+    known = {code: share for code, share in shares.items() if code != "unknown"}
+    total = sum(known.values())
+    best = max(known, key=known.__getitem__, default=None)
+    return best if best is not None and total >= 0.5 and known[best] >= 0.9 * total else None

@@ -57,7 +57,7 @@ def _show_retriever(name: str) -> None:
         typer.echo(doc)
     typer.echo("parameters (default; what a change costs):")
     for field, info in cls.Params.model_fields.items():
-        kind = "new index" if field in cls.index_params else "new search" if field in cls.search_params else "speed only"
+        kind = "new index" if field in cls.index_params else "new search" if field in cls.search_params else "no score"
         default = "required" if info.is_required() else _short(info.get_default(call_default_factory=True))
         typer.echo(f"  {field:<18} {default:<22} {kind:<11} {info.description or ''}".rstrip())
 

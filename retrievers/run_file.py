@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from seekbench import hashing, trec
 from seekbench.errors import InputError
@@ -22,7 +22,8 @@ class RunFileParams(protocol.Params):
     """Fields of `type: run_file`."""
 
     path: str = Field(
-        min_length=1, description="a TREC run: query Q0 document rank score tag; plain, .gz or .zst"
+        min_length=1,
+        description="a TREC run, plain, .gz or .zst; may hold {dataset} and {split} ('/' of a name as '__')",
     )
     unknown: Literal["error", "drop"] = Field(
         "error",
@@ -30,8 +31,19 @@ class RunFileParams(protocol.Params):
     )
 
 
+    @field_validator("path")
+    @classmethod
+    def _from_the_config(cls, value: str, info: ValidationInfo) -> str:
+        """Relative to the file that names it, which the config gives as `base`."""
+        base = (info.context or {}).get("base")
+        return value if base is None or value.startswith("~") else str(Path(base) / value)
+
+
 class RunFile:
     """Serves the hits of a file; queries and documents are matched by id."""
+
+    #: Reading a file tells nothing of how fast the system was.
+    timed = False
 
     Params: ClassVar[type[protocol.Params]] = RunFileParams
     index_params: ClassVar[frozenset[str]] = frozenset()
@@ -47,6 +59,16 @@ class RunFile:
     @property
     def path(self) -> Path:
         return Path(self.params.path).expanduser()
+
+    def for_dataset(self, dataset: str, split: str) -> RunFile:
+        """The run of one dataset, where the path holds `{dataset}` or `{split}`."""
+        path = self.params.path.replace("{dataset}", dataset.replace("/", "__")).replace("{split}", split)
+        return RunFile(self.params.model_copy(update={"path": path}))
+
+    def check_files(self, datasets: Sequence[tuple[str, str]]) -> list[str]:
+        """A line for each run file that is not there. datasets: (id, split)."""
+        paths = dict.fromkeys(self.for_dataset(name, split).path for name, split in datasets)
+        return [f"no such run file {path}" for path in paths if not path.is_file()]
 
     def identity(self, *, context: Context) -> Mapping[str, Any]:
         if not self.path.is_file():
@@ -90,13 +112,6 @@ class RunFileSearcher:
             "queries_without_hits": len(queries) - found,
             "unknown_documents_dropped": dropped,
         }
-        if not found:
-            first = ", ".join(repr(i) for i in run.query_ids[:3].to_pylist())
-            raise InputError(
-                f"none of its {len(asked)} queries ({first}, ...) is a query of this dataset",
-                where=str(run.path),
-                remedy="is it the run of another dataset or split?",
-            )
         if dropped:
             context.progress.note(
                 f"{run.path}: {dropped} hits on documents that the corpus lacks were dropped; ranks below "
@@ -123,6 +138,17 @@ class RunFileSearcher:
             remedy="is it the run of another corpus or version? `unknown: drop` leaves them out, which "
             "moves what is below them up",
         )
+
+    def finish(self, run: Run) -> dict[str, int]:
+        """Called with the whole run, which no single block knows."""
+        if not (run.doc_rows >= 0).any():
+            first = ", ".join(repr(i) for i in self._run.query_ids[:3].to_pylist())
+            raise InputError(
+                f"none of its {len(self._run.query_ids)} queries ({first}, ...) is a query of this dataset",
+                where=str(self._run.path),
+                remedy="is it the run of another dataset or split?",
+            )
+        return self.facts
 
     def close(self) -> None:
         return

@@ -221,6 +221,10 @@ def _check(marked: Marked, path: Path, shown: str, report: Report) -> RunConfig:
         known = [r.name for r in retrievers]
         _at(report, marked, ("baseline",), "baseline", f"the baseline '{model.baseline}' is no retriever of this config",
             did_you_mean(model.baseline, known))  # fmt: skip
+    for entry in retrievers:
+        check = getattr(entry.retriever, "check_files", None)
+        for message in check([(d.id, d.split) for d in datasets]) if check else []:
+            _at(report, marked, ("retrievers", entry.name, "path"), "run-file", message, "paths are relative to the config")
     report.raise_if_errors()
     return RunConfig(name, path, tuple(datasets), tuple(retrievers), tuple(measures), model.baseline, model.k, raw)
 

@@ -208,6 +208,7 @@ def _make_run(
     total = len(queries)
     fetch = min(k + dataset.exclusion.most, len(documents))
     size = max(1, _BLOCK_HITS // max(1, fetch))
+    timed = getattr(retriever, "timed", True)  # a run file's speed is nobody's
     memory = environment.PeakMemory()
     queries_shown = retriever.render(queries.texts(0, min(_SHOWN_INPUTS, total)), "query", context=context)
     documents_shown = retriever.render(documents.texts(0, min(_SHOWN_INPUTS, len(documents))), "document", context=context)
@@ -240,29 +241,26 @@ def _make_run(
                 _save_block(path, run, seconds)
                 stage.advance(stop - at)
         quiet = replace(context, progress=NoProgress())
-        latencies = _latencies(searcher, retriever, queries, fetch, cells, quiet)
-        details = getattr(searcher, "details", None)
+        latencies = _latencies(searcher, retriever, queries, fetch, cells, quiet) if timed else np.empty(0)
+        run = _joined(folder, starts, k)
+        finish = getattr(searcher, "finish", None)
+        details = finish(run) if finish else {}
     finally:
         searcher.close()
 
-    blocks = [_load_block(folder / f"block-{at}.npz") for at in starts]
-    seconds = sum(b[2] for b in blocks)
-    width = max((b[0].shape[1] for b in blocks), default=0)
-    run = Run(
-        np.concatenate([_padded(b[0], width, -1) for b in blocks]) if blocks else np.empty((0, k), np.int32),
-        np.concatenate([_padded(b[1], width, -np.inf) for b in blocks]) if blocks else np.empty((0, k), np.float32),
-    )
+    seconds = sum(_load_block(folder / f"block-{at}.npz")[2] for at in starts)
     run.save(folder)
     np.save(folder / "latencies.npy", latencies)
     for at in starts:
         (folder / f"block-{at}.npz").unlink()
     return {
-        "seconds": seconds, "open_seconds": open_seconds, "units": total, "rate": total / max(seconds, 1e-9),
+        "seconds": seconds if timed else None, "open_seconds": open_seconds, "units": total,
+        "rate": total / max(seconds, 1e-9) if timed else None,
         "latency_ms": _quantiles(latencies), "hits": int(run.lengths().sum()),
         "queries_without_hits": int((run.lengths() == 0).sum()),
         "peak_memory_bytes": memory.bytes(), "threads": context.threads,
         "inputs": {"query": queries_shown, "document": documents_shown},
-        "details": details() if callable(details) else {},
+        "details": details,
         "describe": dict(retriever.describe(context=context)),
         **_made_here(),
     }  # fmt: skip
@@ -291,6 +289,17 @@ def _save_block(path: Path, run: Run, seconds: float) -> None:
 def _load_block(path: Path) -> tuple[Any, Any, float]:
     with np.load(path) as block:
         return block["rows"], block["scores"], float(block["seconds"])
+
+
+def _joined(folder: Path, starts: range, k: int) -> Run:
+    blocks = [_load_block(folder / f"block-{at}.npz") for at in starts]
+    if not blocks:
+        return Run.empty(0, k)
+    width = max(b[0].shape[1] for b in blocks)
+    return Run(
+        np.concatenate([_padded(b[0], width, -1) for b in blocks]),
+        np.concatenate([_padded(b[1], width, -np.inf) for b in blocks]),
+    )
 
 
 def _padded(array: Any, width: int, fill: float) -> Any:

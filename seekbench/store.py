@@ -104,7 +104,9 @@ class Store:
         if partial:
             return "interrupted before, will continue"
         best: list[str] | None = None
-        for path in (self.root / kind).glob("*/recipe.json"):
+        # Of equally near ones the newest is what the user remembers.
+        newest = sorted((self.root / kind).glob("*/recipe.json"), key=_age)
+        for path in newest:
             try:
                 other = orjson.loads(path.read_bytes())
             except (OSError, ValueError):
@@ -160,6 +162,13 @@ class Store:
             memo.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(memo, orjson.dumps({"path": str(path), "state": state, "sha256": digest}))
         return digest
+
+
+def _age(path: Path) -> float:
+    try:
+        return -path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -159,7 +159,8 @@ def _efficiency(cell_records: Sequence[Mapping[str, Any]]) -> dict[str, float | 
     if not cell_records:
         return {}
     made = [r["efficiency"] for r in cell_records]
-    seconds = sum(e["search_seconds"] for e in made)
+    # A run file has no speed of its own.
+    seconds = sum(e["search_seconds"] for e in made) if all(e["search_seconds"] for e in made) else None
     queries = sum(r["dataset"]["queries"] for r in cell_records)
     p95 = [e["latency_ms"]["p95"] for e in made if e["latency_ms"]["p95"] is not None]
     sizes = [e["index_bytes"] for e in made if e["index_bytes"] is not None]

@@ -16,6 +16,7 @@ def folder(tmp_path: Path) -> Path:
     (data / "qrels").mkdir(parents=True)
     (data / "corpus.jsonl").write_text('{"_id": "d1", "text": "one"}\n')
     (data / "queries.jsonl").write_text('{"_id": "q1", "text": "one"}\n')
+    (tmp_path / "some.trec").write_text("q1 Q0 d1 1 1.0 x\n")
     (data / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\td1\t1\n")
     return tmp_path
 
@@ -194,3 +195,9 @@ def test_all_shipped_configs_are_good() -> None:
     assert len(found) == 1
     for _, path in found:
         config.load(path)
+
+
+def test_missing_run_files_are_named(folder: Path) -> None:
+    found = problems(write(folder, GOOD.replace("some.trec", "'runs/{dataset}.{split}.trec'")))
+    assert "FILE:4:" in found[0]
+    assert "runs/data.test.trec" in found[0]

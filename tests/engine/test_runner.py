@@ -307,3 +307,23 @@ def test_two_runs_share_a_store(folder: Path) -> None:
     both = [start("a"), start("b")]
     assert [p.wait(timeout=120) for p in both] == [0, 0]
     assert _comparable(folder / "a") == _comparable(folder / "b")
+
+
+def test_a_run_file_scores_like_the_system_that_wrote_it(folder: Path) -> None:
+    execute(folder)
+    written = folder / "out" / "data" / "test" / "words" / "run.trec.gz"
+    (folder / "again.yaml").write_text(
+        CONFIG.replace("retrievers:", f"retrievers:\n  file: {{type: run_file, path: {written.parent.parent}/words/run.trec.gz}}")
+    )
+    loaded = config.load(folder / "again.yaml")
+    outcome = runner.execute(loaded, output=folder / "out2", store=Store(folder / "store"), context=Context())
+    by_name = {r["retriever"]["name"]: r for r in outcome.records}
+    assert by_name["file"]["metrics"] == by_name["words"]["metrics"]
+    assert by_name["file"]["efficiency"]["queries_per_second"] is None
+
+
+def test_the_run_of_another_dataset_is_refused(folder: Path) -> None:
+    (folder / "other.trec").write_text("zzz Q0 d1 1 1.0 x\n")
+    (folder / "run.yaml").write_text("datasets: [{path: ./data}]\nretrievers: {file: {type: run_file, path: other.trec}}\nmetrics: [map]\nk: 10\n")
+    outcome = execute(folder)
+    assert "none of its 1 queries" in outcome.failures[0].cause

@@ -192,13 +192,6 @@ def test_unknown_documents_are_refused_or_dropped(tmp_path: Path) -> None:
     assert facts == {"queries_not_asked": 1, "queries_without_hits": 2, "unknown_documents_dropped": 1}
 
 
-def test_a_run_of_another_dataset_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "run.trec"
-    path.write_text("77 Q0 d1 1 3 t\n")
-    with pytest.raises(InputError, match=r"none of its 1 queries .'77'"):
-        search(path)
-    with pytest.raises(InputError, match="no such run file"):
-        RunFile(RunFileParams(path=str(tmp_path / "absent"))).identity(context=Context())
 
 
 def test_a_written_run_comes_back_bit_by_bit(tmp_path: Path) -> None:

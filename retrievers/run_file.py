@@ -30,7 +30,6 @@ class RunFileParams(protocol.Params):
         description="documents that the corpus lacks: refuse the run, or drop them (ranks below move up)",
     )
 
-
     @field_validator("path")
     @classmethod
     def _from_the_config(cls, value: str, info: ValidationInfo) -> str:

@@ -192,8 +192,6 @@ def test_unknown_documents_are_refused_or_dropped(tmp_path: Path) -> None:
     assert facts == {"queries_not_asked": 1, "queries_without_hits": 2, "unknown_documents_dropped": 1}
 
 
-
-
 def test_a_written_run_comes_back_bit_by_bit(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     order = Corpus(DOCS.table).order

@@ -10,6 +10,7 @@ import typer
 
 from seekbench.cli import common
 
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 GOOD, WARN, BAD = "ok", "warn", "FAIL"
 Line = tuple[str, str, str]
 
@@ -81,7 +82,15 @@ def _weights(deep: bool) -> list[Line]:
     from seekbench.retrievers.dense import checkpoint
 
     try:
-        return [("packaged MiniLM", GOOD, checkpoint.packaged_check())]
+        found = checkpoint.resolve(checkpoint.Settings(model=MINILM), offline=True)
+        lines: list[Line] = [("MiniLM's weights", GOOD, f"{found.source.kind}: {found.source.folder}, checksum verified")]
+        if deep:
+            from seekbench.retrievers.dense.encode import Encoder
+
+            encoder = Encoder(found, dtype="float32", device="cpu", threads=1, batch_tokens=None)
+            vectors = encoder.encode(["it works"], "query").vectors
+            lines.append(("MiniLM encodes", GOOD, f"{vectors.shape[1]} dimensions"))
+        return lines
     except (SeekbenchError, OSError) as error:
         return [("packaged MiniLM", WARN, f"{error}; sentence-transformers/all-MiniLM-L6-v2 needs the hub")]
 

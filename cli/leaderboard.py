@@ -44,8 +44,8 @@ def leaderboard(
     else:
         from rich.console import Console
 
-        console = Console(width=None if sys.stdout.isatty() else 200)
+        console = Console(width=None if sys.stdout.isatty() else 160)
         console.print(board.metric, style="bold", markup=False, highlight=False)
-        console.print(table.as_rich(board))
+        console.print(table.as_rich(board, console.width))
         for line in table.legend(board):
             console.print(line, style="dim", markup=False, highlight=False)

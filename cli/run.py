@@ -132,7 +132,7 @@ def _print_board(board: Any, config: RunConfig, outcome: Outcome) -> None:
 
     from seekbench.leaderboard import table
 
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = Console(width=None if sys.stdout.isatty() else 160)
     sizes = {
         r["dataset"]["id"]: f"{r['dataset']['id']} ({r['dataset']['split']}): {r['dataset']['documents']:,} documents, "
         f"{r['dataset']['queries']:,} queries"
@@ -140,7 +140,7 @@ def _print_board(board: Any, config: RunConfig, outcome: Outcome) -> None:
     }  # fmt: skip
     console.print()
     console.print(f"{config.name}: {board.metric}", style="bold", markup=False, highlight=False)
-    console.print(table.as_rich(board))
+    console.print(table.as_rich(board, console.width))
     for line in [*table.legend(board), *sizes.values()]:
         console.print(line, style="dim", markup=False, highlight=False)
 

@@ -103,7 +103,8 @@ class Records:
     @cached_property
     def _ids(self) -> pa.Array:
         column = self.table.column("id").cast(pa.large_string())
-        return pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0)
+        chunks = column.chunks or [pa.array([], pa.large_string())]
+        return pa.concat_arrays(chunks) if len(chunks) > 1 else chunks[0]
 
     def ids(self, rows: npt.NDArray[np.integer[Any]] | None = None) -> pa.Array:
         """Ids (Arrow large_string) of the given rows, or of all."""

@@ -75,7 +75,9 @@ def execute(
     _check_local_data(config, store, context)
     for spec in config.datasets:
         try:
-            dataset = load_dataset(spec, store=store, context=context, limit=limit)
+            # What there is to say of a local collection was said by the check above.
+            quiet = replace(context, progress=NoProgress()) if spec.is_local else context
+            dataset = load_dataset(spec, store=store, context=quiet, limit=limit)
         except Exception as error:
             on_error(error)
             _stop_if_hopeless(error)

@@ -299,17 +299,29 @@ def as_markdown(board: Leaderboard) -> str:
     return "\n".join(lines + [""] + [f"{line}  " for line in legend(board)]).rstrip() + "\n"
 
 
-def as_rich(board: Leaderboard) -> Any:
-    """A rich table, best in bold; its legend is `legend`."""
+def as_rich(board: Leaderboard, width: int) -> Any:
+    """A rich table, best in bold; its legend is `legend`. Systems are rows, or columns where that is what fits
+    into `width` characters."""
     from rich.table import Table
     from rich.text import Text
 
+    columns, rows = header(board), body(board)
+    if _width(columns, rows) > width:
+        lines = [[(name, False), *(row[i + 1] for row in rows)] for i, name in enumerate(columns[1:])]
+        turned = [columns[0], *(row[0][0] for row in rows)]
+        if _width(turned, lines) < _width(columns, rows):
+            columns, rows = turned, lines
     table = Table(title=None, show_edge=False, pad_edge=False, header_style="bold")
-    for i, name in enumerate(header(board)):
-        table.add_column(Text(name), justify="left" if i == 0 else "right", no_wrap=i == 0, overflow="fold")
-    for row in body(board):
+    for i, name in enumerate(columns):
+        table.add_column(Text(name), justify="left" if i == 0 else "right", overflow="fold")
+    for row in rows:
         table.add_row(*(Text(text, style="bold" if best else "") for text, best in row))
     return table
+
+
+def _width(columns: Sequence[str], rows: Sequence[Sequence[tuple[str, bool]]]) -> int:
+    cells = zip(columns, *([text for text, _ in row] for row in rows), strict=True)
+    return sum(max(map(len, column)) + 3 for column in cells)
 
 
 def write(output: Path, boards: Sequence[Leaderboard]) -> list[Path]:

@@ -155,7 +155,7 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
     if origin.format == "pydocs":
         from seekbench.datasets.formats.pydocs import PyDocs
 
-        return PyDocs(spec.limit_documents or origin.documents), card.id
+        return PyDocs(spec.limit_documents or origin.documents, variant=origin.variant), card.id
     if origin.format == "hub":
         from seekbench.datasets.formats.hub import Hub
 

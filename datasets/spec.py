@@ -219,6 +219,7 @@ class CardSource(_Model):
     subset: str | None = None
     per_split: bool = False
     documents: PositiveInt | None = None
+    variant: Literal["code", "prose"] = "code"
 
     @model_validator(mode="after")
     def _pinned(self) -> CardSource:

@@ -13,6 +13,9 @@ import pytest
 
 from seekbench.datasets.builder import Builder
 from seekbench.datasets.formats import pydocs
+from seekbench.datasets.formats.pydocs import code, collection, docstrings, prose
+from seekbench.datasets.formats.pydocs import library as files
+from seekbench.datasets.resolve import resolve
 from seekbench.errors import InputError, MissingError
 from seekbench.progress import NoProgress
 
@@ -25,7 +28,7 @@ def write(root: Path, name: str, text: str | bytes) -> Path:
 
 
 def sources(text: str) -> dict[str, str]:
-    return {f.name: f.source for f in pydocs.functions(textwrap.dedent(text))}
+    return {f.name: f.text or "" for f in code.functions(textwrap.dedent(text))}
 
 
 def source(text: str) -> str:
@@ -75,12 +78,14 @@ def source(text: str) -> str:
     ],
 )  # fmt: skip
 def test_first_sentence(docstring: str, sentence: str) -> None:
-    assert pydocs.first_sentence(docstring, "f") == sentence
+    assert docstrings.first_sentence(docstring, "f") == sentence
 
 
 def test_first_sentence_skips_a_commands_synopsis() -> None:
-    assert pydocs.first_sentence("b(reak) [line]\nSet a break. Stop.", "do_break") == "Set a break."
-    assert pydocs.first_sentence("break the line in two.\nOr not.", "do_break") == "break the line in two."
+    assert docstrings.first_sentence("b(reak) [line]\nSet a break. Stop.", "do_break") == "Set a break."
+    assert (
+        docstrings.first_sentence("break the line in two.\nOr not.", "do_break") == "break the line in two."
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,7 +107,7 @@ def test_first_sentence_skips_a_commands_synopsis() -> None:
     ],
 )
 def test_defects_of_sentences(sentence: str, why: str | None) -> None:
-    assert pydocs.defect(sentence) == why
+    assert docstrings.defect(sentence) == why
 
 
 # --- sources ----------------------------------------------------------------------------------------------
@@ -207,7 +212,7 @@ def test_invalid_escapes_do_not_warn() -> None:
     ],
 )
 def test_decode(data: bytes, text: str) -> None:
-    assert pydocs.decode(data) == text
+    assert files.decode(data) == text
 
 
 # --- a small library --------------------------------------------------------------------------------------
@@ -257,7 +262,7 @@ def library(tmp_path: Path) -> Path:
             """
             return 1
     ''')  # fmt: skip
-    for n in range(pydocs.MOST_RELEVANT + 1):
+    for n in range(collection.MOST_RELEVANT + 1):
         write(tmp_path, f"emit{n}.py", f"def emit():\n    'Emit one record.'\n    return {n}\n")
     function = "def lost():\n    'Never to be seen.'\n    return 1\n"
     ignored = """
@@ -300,23 +305,23 @@ def test_extract(library: Path) -> None:
         ("q:zeta.add", "Add two numbers.", ("pack.add",)),
     ]
     counts = extraction.counts
-    assert tuple(counts) == pydocs.COUNTED
+    assert tuple(counts)[: len(collection.COUNTED)] == collection.COUNTED
     assert counts["files"] == 16
     assert counts["files_not_parsed"] == 5
     assert counts["files_unreadable"] == 1
-    assert counts["functions_merged"] == 1
-    assert counts["functions_without_code"] == 1
-    assert counts["functions_boilerplate"] == pydocs.MOST_RELEVANT + 1
+    assert counts["definitions_merged"] == 1
+    assert counts["definitions_without_answer"] == 1
+    assert counts["definitions_boilerplate"] == collection.MOST_RELEVANT + 1
     assert counts["docstring_meaningless"] == 1
     assert counts["docstring_without_sentence"] == 1
     assert counts["queries_with_own_name"] == 2
 
 
 def test_splits_share_no_document(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pydocs, "TEST_QUERIES", 1)
+    monkeypatch.setattr(collection, "TEST_QUERIES", 1)
     cases = {"q:zeta.add": ["q:pack.inner.tell"], "q:pack.inner.tell": ["q:pack.add", "q:zeta.add"]}
     for first, others in cases.items():
-        monkeypatch.setattr(pydocs, "_hash", lambda q, first=first: b"" if q == first else q.encode())
+        monkeypatch.setattr(collection, "_hash", lambda q, first=first: b"" if q == first else q.encode())
         extraction = pydocs.extract(library)
         assert [q.id for q in extraction.queries if q.split == "test"] == [first]
         assert [q.id for q in extraction.queries if q.split == "train"] == others
@@ -372,9 +377,182 @@ def test_source_feeds_a_builder(library: Path, tmp_path_factory: pytest.TempPath
 
 
 def test_library_without_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pydocs, "sysconfig", SimpleNamespace(get_path=lambda name: str(tmp_path)))
+    monkeypatch.setattr(files, "sysconfig", SimpleNamespace(get_path=lambda name: str(tmp_path)))
     with pytest.raises(MissingError, match="no sources"):
         pydocs.PyDocs().identity()
+
+
+# --- prose ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("docstring", "rest"),
+    [
+        ("Return it.", ""),
+        ("Return it. At\nonce.\n\n\n  Or   later.", "At once.\n\nOr later."),
+        ("Return it\nMaybe at\nonce.", "Maybe at once."),
+        ("f(a) -> b\n\nReturn it.\n\nf(a, b)\nf(a) -> c\nNever fails.", "Never fails."),
+        ("Return it.\n\n(typ, [data, ...]) = <instance>.f(x)\nNow.", "Now."),
+        ("Return it.\n\nWhy.\n>>> f(1)\n2\n\nWho.", "Why.\n\nWho."),
+        ("Return it.\n\nExample (of a thing):\n\n>>> f(1)\n2\n", ""),
+        ("Return it.\n\nArguments:\n\n- a\n  and b\n- c", "Arguments:\n\n- a and b\n\n- c"),
+        ("Return it.\n\nUsage::\n\n    it is not\n\n    prose\n\nBut this.", "But this."),
+        ("Return it. So::\n\n    it is not\n\nBut this.", "So::\n\nBut this."),
+        (
+            "Return it.\n\nThis is what a longer piece of prose could say::\n\n  x\n",
+            "This is what a longer piece of prose could say:",
+        ),
+        ("Return it.\n\nThus:\n\n    with f(1) as x:\n        y = x\n\nDone.", "Done."),
+        ("Return it.\n\n    class A(B):\n\nyes", "yes"),
+        ("Title\n=====\n\nText of `it`.\n\n.. note::\n   Mind *this*.\n", "Text of it.\n\nMind this."),
+        ("Return it.\n\n===  ===\na    b\n===  ===\n\n+---+", "a b"),
+        ("Return it.\n\nHalf \ud800 and\x00null.", "Half ? and null."),
+        (">>> f(1)\n1\n\nWhat it says.", "What it says."),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_rest(docstring: str, rest: str) -> None:
+    assert docstrings.split(docstring, "f")[1] == rest
+
+
+@pytest.mark.parametrize(
+    ("rest", "left"),
+    [
+        ("Open the file. Then close it.", "Then close it."),
+        ("First this: OPEN THE FILE, and read it! Then close it.", "First this: Then close it."),
+        ("Why.\n\nOpen the file", "Why."),
+        ("To open the file is easy.", "To open the file is easy."),
+        ("Open the filesystem.", "Open the filesystem."),
+    ],
+)
+def test_rest_without_repetition(rest: str, left: str) -> None:
+    assert prose.without_repetition(rest, "Open the file.") == left
+    assert prose.without_repetition(rest, "") == rest
+
+
+LONG = "It goes on for a while, since a description has at least a dozen words of which this is number"
+
+
+@pytest.fixture
+def described(tmp_path: Path) -> Path:
+    write(tmp_path, "alpha.py", f'''
+        """alpha
+
+        Tools of the first kind. {LONG} one.
+        """
+
+        class Box:
+            """Something that holds things.
+
+            {LONG} two.
+
+            >>> Box()
+            """
+
+            def open(self):
+                """Open it for all. {LONG} three."""
+
+            def shut(self):
+                """Shut it again. Never fails."""
+
+            def lock(self):
+                """Lock it for good."""
+
+            def _hidden(self):
+                """Hide from all. {LONG} four."""
+
+        def no_sentence():
+            """Deprecated.
+
+            {LONG} five.
+            """
+    ''')  # fmt: skip
+    write(tmp_path, "beta.py", f'''
+        def unlock():
+            """open it for all
+
+            {LONG} six.
+            """
+
+        def copy():
+            """Copy what is given. {LONG} three."""
+
+        def listed():
+            """Do as listed here. {LONG} seven."""
+
+        def lists():
+            """List some of them. {LONG} eight: do as listed here, and so on."""
+    ''')  # fmt: skip
+    for n in range(collection.MOST_RELEVANT):
+        write(tmp_path, f"emit{n}.py", "def emit():\n    'Emit one record.'\n")
+    write(tmp_path, "emit.py", f"def emit():\n    'Emit one record. {LONG} nine.'\n")
+    write(tmp_path, "__init__.py", f"'Be nameless here. {LONG} ten.'\n")
+    return tmp_path
+
+
+def test_extract_prose(described: Path) -> None:
+    extraction = pydocs.extract(described, "prose")
+    texts = {d.id: (d.text.removeprefix(LONG).strip(), d.aliases, d.line) for d in extraction.documents}
+    assert texts == {
+        "alpha": ("one.", (), 1),
+        "alpha.Box": ("two.", (), 7),
+        "alpha.Box.open": ("three.", ("beta.copy",), 15),
+        "alpha.no_sentence": ("five.", (), 27),
+        "beta.unlock": ("six.", (), 2),
+        "beta.listed": ("seven.", (), 11),
+        "beta.lists": ("eight: do as listed here, and so on.", (), 14),
+        "emit.emit": ("nine.", (), 1),
+    }
+    assert [(q.text, q.relevant) for q in extraction.queries] == [
+        ("Tools of the first kind.", ("alpha",)),
+        ("Something that holds things.", ("alpha.Box",)),
+        ("Open it for all.", ("alpha.Box.open", "beta.unlock")),
+        ("Copy what is given.", ("alpha.Box.open",)),
+        ("List some of them.", ("beta.lists",)),
+    ]
+    counts = extraction.counts
+    sizes = ("documents", "queries", "queries_test", "queries_train")
+    assert tuple(counts) == (*collection.COUNTED, *prose.COUNTED, *sizes)
+    told = {name: n for name, n in counts.items() if n and name not in ("files", "definitions", *sizes)}
+    assert told == {
+        "definitions_merged": 1,
+        "without_docstring": 7,
+        "docstring_meaningless": 1,
+        "definitions_without_answer": 2,
+        "definitions_boilerplate": collection.MOST_RELEVANT + 1,
+        "sentences_boilerplate": 1,
+        "sentences_shared": 1,
+        "queries_with_own_name": 2,  # open, copy
+        "without_rest": collection.MOST_RELEVANT + 1,
+        "rest_too_short": 1,
+        "documents_without_sentence": 1,
+        "sentences_in_a_document": 1,
+    }
+
+
+def test_prose_source(described: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    source = pydocs.PyDocs(variant="prose", stdlib=described)
+    assert source.subject == "pydocs-prose"
+    assert source.identity() != pydocs.PyDocs(stdlib=described).identity()
+    builder = Builder(tmp_path_factory.mktemp("collection"))
+    source.read(builder, progress=NoProgress())
+    facts = builder.close()
+    assert (facts["documents"], facts["queries"], facts["warnings"]) == (8, 5, [])
+
+
+def test_all_code_is_part_of_the_key() -> None:
+    folder = Path(pydocs.__file__).parent
+    names = {f".{p.stem}" if p.stem != "__init__" else "" for p in folder.glob("*.py")}
+    assert set(pydocs.PyDocs.modules) == {f"seekbench.datasets.formats.pydocs{n}" for n in names}
+
+
+@pytest.mark.parametrize("name", ["pydocs", "pydocs-small", "pydocs-prose", "pydocs-prose-small"])
+def test_cards(name: str) -> None:
+    spec = resolve(name)
+    assert isinstance(spec.source, pydocs.PyDocs)
+    assert spec.source.variant == ("prose" if "prose" in name else "code")
+    assert (spec.source.limit is not None) == name.endswith("-small")
+    assert spec.template == "{text}"
 
 
 # --- the real library -------------------------------------------------------------------------------------
@@ -388,7 +566,7 @@ def real() -> pydocs.Extraction:
 def test_real_library_has_a_size(real: pydocs.Extraction) -> None:
     assert 4_000 < len(real.documents) < 12_000
     assert 2_000 < len(real.queries) < 6_000
-    assert sum(q.split == "test" for q in real.queries) == pydocs.TEST_QUERIES
+    assert sum(q.split == "test" for q in real.queries) == collection.TEST_QUERIES
     assert real.counts["files_unreadable"] == 0
     assert real.counts["files_not_parsed"] <= 2
 
@@ -400,7 +578,7 @@ def test_real_library_is_a_sound_collection(real: pydocs.Extraction, tmp_path: P
     assert all(len(q.text.split()) >= 2 for q in real.queries)
     assert len({q.text.casefold() for q in real.queries}) == len(real.queries)
     assert {document for q in real.queries for document in q.relevant} <= set(ids)
-    assert all(1 <= len(q.relevant) <= pydocs.MOST_RELEVANT for q in real.queries)
+    assert all(1 <= len(q.relevant) <= collection.MOST_RELEVANT for q in real.queries)
     assert not {q.id for q in real.queries} & set(ids)
     train = {d for q in real.queries if q.split == "train" for d in q.relevant}
     assert train.isdisjoint(d for q in real.queries if q.split == "test" for d in q.relevant)
@@ -432,3 +610,41 @@ def test_real_library_limited(real: pydocs.Extraction) -> None:
     assert len(small.documents) == 1000
     assert 80 < splits["test"] < 300
     assert splits["train"] > splits["test"]
+
+
+@pytest.fixture(scope="module")
+def real_prose() -> pydocs.Extraction:
+    return pydocs.extract(pydocs.standard_library(), "prose")
+
+
+def test_real_prose_is_a_sound_collection(real_prose: pydocs.Extraction) -> None:
+    assert 1_200 < len(real_prose.documents) < 4_000
+    assert sum(q.split == "test" for q in real_prose.queries) == collection.TEST_QUERIES
+    ids = [d.id for d in real_prose.documents]
+    assert len(set(ids)) == len(ids)
+    assert len({d.text for d in real_prose.documents}) == len(ids)
+    assert {document for q in real_prose.queries for document in q.relevant} <= set(ids)
+    assert all(1 <= len(q.relevant) <= collection.MOST_RELEVANT for q in real_prose.queries)
+    assert not {q.id for q in real_prose.queries} & set(ids)
+    train = {d for q in real_prose.queries if q.split == "train" for d in q.relevant}
+    assert train.isdisjoint(d for q in real_prose.queries if q.split == "test" for d in q.relevant)
+
+
+def test_real_prose_is_prose(real_prose: pydocs.Extraction) -> None:
+    whole = "\0".join(d.text for d in real_prose.documents).casefold()
+    assert ">>>" not in whole
+    assert not any(q.text.rstrip(".!? ").casefold() in whole for q in real_prose.queries)
+    for d in real_prose.documents:
+        assert docstrings.words(d.text) >= prose.LEAST_REST
+        assert all(p == " ".join(p.split()) != "" for p in d.text.split("\n\n"))
+
+
+def test_small_cards_stay_small(real: pydocs.Extraction, real_prose: pydocs.Extraction) -> None:
+    for name, whole in (("pydocs-small", real), ("pydocs-prose-small", real_prose)):
+        source = resolve(name).source
+        assert isinstance(source, pydocs.PyDocs)
+        assert source.limit is not None
+        small = whole.limited(source.limit)
+        assert sum(q.split == "test" for q in small.queries) >= 150
+        # MiniLM reads 256 tokens of a text; four characters are about one. It encodes 6,000 a second.
+        assert sum(min(256, len(d.text) / 4) for d in small.documents) < 130_000

@@ -18,7 +18,9 @@ Line = tuple[str, str, str]
 @common.handled
 def doctor(
     json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    deep: Annotated[bool, typer.Option("--deep", help="Also start the JVM and load the packaged model (seconds).")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also start the JVM and load the packaged model (seconds).")
+    ] = False,
 ) -> None:
     """Tell what works on this machine, and for what does not, what to do. Exits with 1 if something would fail."""
     lines = [*_packages(), *_java(deep), *_devices(), *_weights(deep), *_folders(), *_network()]
@@ -43,9 +45,17 @@ def _packages() -> list[Line]:
     lines: list[Line] = [("python", GOOD, str(found["python"]))]
     lines.append(("packages", GOOD, ", ".join(f"{n} {v}" for n, v in found.items() if v and n != "python")))
     if absent:
-        lines.append(("packages", BAD, f"missing: {', '.join(absent)}; install seekbench again with its constraints"))
+        lines.append(
+            ("packages", BAD, f"missing: {', '.join(absent)}; install seekbench again with its constraints")
+        )
     machine = environment.hardware()
-    lines.append(("machine", GOOD, f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}"))
+    lines.append(
+        (
+            "machine",
+            GOOD,
+            f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['system']}",
+        )
+    )
     return lines
 
 
@@ -83,7 +93,9 @@ def _weights(deep: bool) -> list[Line]:
 
     try:
         found = checkpoint.resolve(checkpoint.Settings(model=MINILM), offline=True)
-        lines: list[Line] = [("MiniLM's weights", GOOD, f"{found.source.kind}: {found.source.folder}, checksum verified")]
+        lines: list[Line] = [
+            ("MiniLM's weights", GOOD, f"{found.source.kind}: {found.source.folder}, checksum verified")
+        ]
         if deep:
             from seekbench.retrievers.dense.encode import Encoder
 
@@ -108,7 +120,11 @@ def _folders() -> list[Line]:
     free = shutil.disk_usage(existing).free
     used = sum(f.stat().st_size for f in root.rglob("*") if f.is_file()) if root.exists() else 0
     state = BAD if not os.access(existing, os.W_OK) else WARN if free < 2e9 else GOOD
-    what = "not writable; set SEEKBENCH_HOME" if state == BAD else f"{common.size_text(used)} used, {common.size_text(free)} free"
+    what = (
+        "not writable; set SEEKBENCH_HOME"
+        if state == BAD
+        else f"{common.size_text(used)} used, {common.size_text(free)} free"
+    )
     lines.append(("store", state, f"{root}: {what}"))
     hub = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
     lines.append(("hub cache", GOOD, f"{hub}{'' if hub.exists() else ' (empty)'}"))
@@ -121,10 +137,22 @@ def _network() -> list[Line]:
 
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     if os.environ.get("HF_HUB_OFFLINE") == "1" or os.environ.get("SEEKBENCH_OFFLINE"):
-        return [("hub", WARN, "offline by HF_HUB_OFFLINE / SEEKBENCH_OFFLINE: only what is cached or local can be used")]
+        return [
+            (
+                "hub",
+                WARN,
+                "offline by HF_HUB_OFFLINE / SEEKBENCH_OFFLINE: only what is cached or local can be used",
+            )
+        ]
     try:
         urlopen(Request(endpoint, method="HEAD"), timeout=3)
         return [("hub", GOOD, f"{endpoint} answers")]
     except (URLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        return [("hub", WARN, f"{endpoint} can't be reached ({reason}): hub datasets and models must be cached or local")]
+        return [
+            (
+                "hub",
+                WARN,
+                f"{endpoint} can't be reached ({reason}): hub datasets and models must be cached or local",
+            )
+        ]

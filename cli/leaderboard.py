@@ -19,11 +19,17 @@ class Format(enum.StrEnum):
 
 @common.handled
 def leaderboard(
-    results: Annotated[list[Path], typer.Argument(help="Result folders (or result.json files) of one or more runs.")],
-    metric: Annotated[str | None, typer.Option("--metric", "-m", help="Which metric.  [default: the first of the run]")] = None,
+    results: Annotated[
+        list[Path], typer.Argument(help="Result folders (or result.json files) of one or more runs.")
+    ],
+    metric: Annotated[
+        str | None, typer.Option("--metric", "-m", help="Which metric.  [default: the first of the run]")
+    ] = None,
     baseline: Annotated[str | None, typer.Option(help="The system that others are compared with.")] = None,
     format: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.table,
-    allow_mixed: Annotated[bool, typer.Option("--allow-mixed", help="Show figures of different data in one column, marked.")] = False,
+    allow_mixed: Annotated[
+        bool, typer.Option("--allow-mixed", help="Show figures of different data in one column, marked.")
+    ] = False,
 ) -> None:
     """Show systems x datasets from the results of any runs.
 

@@ -27,7 +27,9 @@ def ls(
     if json_:
         import json
 
-        typer.echo(json.dumps({k: [{"name": n, "about": a} for n, a in v] for k, v in found.items()}, indent=2))
+        typer.echo(
+            json.dumps({k: [{"name": n, "about": a} for n, a in v] for k, v in found.items()}, indent=2)
+        )
         return
     for name, entries in found.items():
         width = max((len(n) for n, _ in entries), default=0)

@@ -18,18 +18,45 @@ if TYPE_CHECKING:
 
 @common.handled
 def run(
-    config: Annotated[str, typer.Argument(help="A run config: a path, or the name of a shipped one (`seekbench ls configs`).")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for results.  [default: results/<name>]")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. retrievers.bm25.k1=1.2; repeatable.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N queries of each dataset: a trial run, marked as not comparable.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan: cells, what is stored and why not, expected cost.")] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Say for each artifact why it was reused or made.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Progress and result as JSON events on stdout, one a line.")] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.", envvar="SEEKBENCH_OFFLINE")] = False,
+    config: Annotated[
+        str,
+        typer.Argument(help="A run config: a path, or the name of a shipped one (`seekbench ls configs`)."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for results.  [default: results/<name>]")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. retrievers.bm25.k1=1.2; repeatable."),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Only the first N queries of each dataset: a trial run, marked as not comparable."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show the plan: cells, what is stored and why not, expected cost."),
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say for each artifact why it was reused or made.")
+    ] = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Progress and result as JSON events on stdout, one a line.")
+    ] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Never touch the network.", envvar="SEEKBENCH_OFFLINE")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads.  [default: all cores]")] = None,
-    store: Annotated[Path | None, typer.Option(help="Folder of cached artifacts.  [default: $SEEKBENCH_HOME or ~/.cache/seekbench]")] = None,
-    trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Let checkpoints run their own Python code.")] = False,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Folder of cached artifacts.  [default: $SEEKBENCH_HOME or ~/.cache/seekbench]"),
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Let checkpoints run their own Python code.")
+    ] = False,
 ) -> None:
     """Run every retriever of a config on every dataset; print and write the leaderboard.
 
@@ -64,7 +91,9 @@ def _context(progress: Progress, offline: bool, device: str, threads: int | None
     from seekbench.retrievers.protocol import Context
 
     if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", device):
-        raise InputError(f"unknown device '{device}'", where="--device", remedy="auto, cpu, cuda, cuda:1 or mps")
+        raise InputError(
+            f"unknown device '{device}'", where="--device", remedy="auto, cpu, cuda, cuda:1 or mps"
+        )
     if offline:
         # The hub's libraries read these when they are imported, which happens after this point.
         os.environ["HF_HUB_OFFLINE"] = "1"
@@ -90,7 +119,9 @@ def _traceback(error: BaseException) -> None:
         traceback.print_exception(error)
 
 
-def _finish(config: RunConfig, outcome: Outcome, folder: Path, explain: bool, json_: bool, progress: Progress) -> None:
+def _finish(
+    config: RunConfig, outcome: Outcome, folder: Path, explain: bool, json_: bool, progress: Progress
+) -> None:
     from seekbench.leaderboard import records, table
 
     if explain:
@@ -102,7 +133,11 @@ def _finish(config: RunConfig, outcome: Outcome, folder: Path, explain: bool, js
     ]
     failures = {(f.dataset, f.split, f.retriever): f.cause for f in outcome.failures}
     names = [m.name for m in config.measures]
-    boards = [table.build(found, metric=m, baseline=config.baseline, failures=failures) for m in names] if found else []
+    boards = (
+        [table.build(found, metric=m, baseline=config.baseline, failures=failures) for m in names]
+        if found
+        else []
+    )
     written = table.write(folder, boards) if boards else []
     if json_:
         _json_result(progress, boards, outcome, folder)
@@ -110,9 +145,13 @@ def _finish(config: RunConfig, outcome: Outcome, folder: Path, explain: bool, js
         if boards:
             _print_board(boards[0], config, outcome)
         if written:
-            typer.echo(f"\nresults: {folder}/   leaderboard: {written[1]}   all metrics, per query, run files: {folder}/<dataset>/<split>/<system>/")
+            typer.echo(
+                f"\nall metrics: {written[1]}\nrecords, scores per query, run files: {folder}/<dataset>/<split>/<system>/"
+            )
     for failure in outcome.failures:
-        typer.echo(f"failed: {failure.dataset} ({failure.split}) {failure.retriever}: {failure.cause}", err=True)
+        typer.echo(
+            f"failed: {failure.dataset} ({failure.split}) {failure.retriever}: {failure.cause}", err=True
+        )
     if outcome.failures:
         all_wrong_input = not outcome.records and all(f.user_error for f in outcome.failures)
         raise typer.Exit(common.WRONG_INPUT if all_wrong_input else common.FAILED)
@@ -122,9 +161,12 @@ def _json_result(progress: Any, boards: list[Any], outcome: Outcome, folder: Pat
     from seekbench.leaderboard import table
 
     progress.emit(
-        "result", output=str(folder), leaderboard=table.as_json(boards[0]) if boards else None,
-        failures=[vars(f) for f in outcome.failures], explained=outcome.explained,
-    )  # fmt: skip
+        "result",
+        output=str(folder),
+        leaderboard=table.as_json(boards[0]) if boards else None,
+        failures=[vars(f) for f in outcome.failures],
+        explained=outcome.explained,
+    )
 
 
 def _print_board(board: Any, config: RunConfig, outcome: Outcome) -> None:
@@ -134,10 +176,12 @@ def _print_board(board: Any, config: RunConfig, outcome: Outcome) -> None:
 
     console = Console(width=None if sys.stdout.isatty() else 160)
     sizes = {
-        r["dataset"]["id"]: f"{r['dataset']['id']} ({r['dataset']['split']}): {r['dataset']['documents']:,} documents, "
+        r["dataset"][
+            "id"
+        ]: f"{r['dataset']['id']} ({r['dataset']['split']}): {r['dataset']['documents']:,} documents, "
         f"{r['dataset']['queries']:,} queries"
         for r in outcome.records
-    }  # fmt: skip
+    }
     console.print()
     console.print(f"{config.name}: {board.metric}", style="bold", markup=False, highlight=False)
     console.print(table.as_rich(board, console.width))
@@ -164,8 +208,14 @@ def _print_plan(config: RunConfig, store: Any, context: Any, json_: bool) -> Non
     for cell in cells:
         typer.echo(f"{cell.dataset} ({cell.split})  {cell.retriever}")
         for stage in cell.stages:
-            typer.echo(f"    {stage.kind:<10} {stage.state:<8} {stage.why}" + (f"  [{stage.work}]" if stage.work else ""))
+            typer.echo(
+                f"    {stage.kind:<10} {stage.state:<8} {stage.why}"
+                + (f"  [{stage.work}]" if stage.work else "")
+            )
         if cell.problem:
             typer.echo(f"    problem    {cell.problem}")
     todo = sum(any(s.state != "cached" for s in c.stages) or bool(c.problem) for c in cells)
-    typer.echo(f"{len(cells)} cells: {len(cells) - todo} stored, {todo} to do; metrics: {', '.join(m.name for m in config.measures)}")
+    typer.echo(
+        f"{len(cells)} cells: {len(cells) - todo} stored, {todo} to do; "
+        f"metrics: {', '.join(m.name for m in config.measures)}"
+    )

@@ -35,10 +35,20 @@ def show(
     from seekbench.metrics import measure
 
     try:
-        parsed = measure.parse(name if "@" in name or name.lower() not in measure.ALIASES | measure.functions() else f"{name}@10")
+        parsed = measure.parse(
+            name if "@" in name or name.lower() not in measure.ALIASES | measure.functions() else f"{name}@10"
+        )
     except InputError:
-        known = [*catalogue.names(), *registry.known(), *shipped, *measure.functions(), *measure.SHOWN.values()]
-        raise InputError(f"nothing is named '{name}'", remedy=did_you_mean(name, known) or "see `seekbench ls`") from None
+        known = [
+            *catalogue.names(),
+            *registry.known(),
+            *shipped,
+            *measure.functions(),
+            *measure.SHOWN.values(),
+        ]
+        raise InputError(
+            f"nothing is named '{name}'", remedy=did_you_mean(name, known) or "see `seekbench ls`"
+        ) from None
     function = measure.functions()[parsed.base]
     typer.echo(f"metric {measure.SHOWN.get(parsed.base, parsed.base)}")
     options = [p for p in inspect.signature(function).parameters.values() if p.name not in ("judged", "k")]
@@ -57,7 +67,13 @@ def _show_retriever(name: str) -> None:
         typer.echo(doc)
     typer.echo("parameters (default; what a change costs):")
     for field, info in cls.Params.model_fields.items():
-        kind = "new index" if field in cls.index_params else "new search" if field in cls.search_params else "no score"
+        kind = (
+            "new index"
+            if field in cls.index_params
+            else "new search"
+            if field in cls.search_params
+            else "no score"
+        )
         default = "required" if info.is_required() else _short(info.get_default(call_default_factory=True))
         typer.echo(f"  {field:<18} {default:<22} {kind:<11} {info.description or ''}".rstrip())
 

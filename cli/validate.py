@@ -12,10 +12,16 @@ from seekbench.cli import common
 
 @common.handled
 def validate(
-    target: Annotated[list[str] | None, typer.Argument(help="A config, or `dataset` and a folder, file or name.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, as in `run`.")] = None,
+    target: Annotated[
+        list[str] | None, typer.Argument(help="A config, or `dataset` and a folder, file or name.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, as in `run`.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a config, for editors.")] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of a config, for editors.")
+    ] = False,
     leakage: Annotated[bool, typer.Option(help="Datasets: look for leakage across splits.")] = True,
 ) -> None:
     """Check a config or a dataset. Errors exit with 2, warnings don't.
@@ -37,7 +43,9 @@ def validate(
     elif len(words) == 1:
         kind, name = ("dataset" if Path(words[0]).is_dir() else "config"), words[0]
     else:
-        raise InputError("name a config, or `dataset PATH`", remedy="e.g. seekbench validate dataset ./my-collection")
+        raise InputError(
+            "name a config, or `dataset PATH`", remedy="e.g. seekbench validate dataset ./my-collection"
+        )
     if kind == "dataset":
         _dataset(name, json_, leakage)
     else:
@@ -52,9 +60,16 @@ def _config(name: str, overrides: list[str], json_: bool) -> None:
     if json_:
         import json
 
-        typer.echo(json.dumps({"valid": True, "datasets": [d.id for d in loaded.datasets],
-                               "retrievers": [r.name for r in loaded.retrievers],
-                               "metrics": [m.name for m in loaded.measures]}))  # fmt: skip
+        typer.echo(
+            json.dumps(
+                {
+                    "valid": True,
+                    "datasets": [d.id for d in loaded.datasets],
+                    "retrievers": [r.name for r in loaded.retrievers],
+                    "metrics": [m.name for m in loaded.measures],
+                }
+            )
+        )
         return
     typer.echo(
         f"{shown}: good: {len(loaded.datasets)} datasets x {len(loaded.retrievers)} retrievers, "
@@ -73,9 +88,19 @@ def _dataset(name: str, json_: bool, leakage: bool) -> None:
         from dataclasses import asdict
 
         problems = [asdict(p) for p in result.report.problems]
-        typer.echo(json.dumps({"valid": result.report.errors == 0, "errors": result.report.errors,
-                               "warnings": result.report.warnings, "problems": problems,
-                               "statistics": result.statistics, "leakage": result.leakage}, indent=2))  # fmt: skip
+        typer.echo(
+            json.dumps(
+                {
+                    "valid": result.report.errors == 0,
+                    "errors": result.report.errors,
+                    "warnings": result.report.warnings,
+                    "problems": problems,
+                    "statistics": result.statistics,
+                    "leakage": result.leakage,
+                },
+                indent=2,
+            )
+        )
     else:
         for line in result.summary():
             typer.echo(line)

@@ -88,7 +88,9 @@ def load(
         guessed = language is not None
     source["language"] = "guessed" if guessed else "declared" if language else "unknown"
     if guessed and language != "en":
-        progress.note(f"{wanted.id}: no language is declared; the texts look like '{language}' (say 'language:' to be sure)")
+        progress.note(
+            f"{wanted.id}: no language is declared; the texts look like '{language}' (say 'language:' to be sure)"
+        )
     if wanted.limited_source is not None:
         source["limited"] = {"documents": wanted.limited_source}
     dataset = open_dataset(

@@ -47,7 +47,9 @@ class TextView:
     def texts(self, start: int = 0, stop: int | None = None) -> list[str]:
         return self.records.texts(self.template, start, stop)
 
-    def field_blocks(self, names: tuple[str, ...], size: int = BLOCK) -> Iterator[tuple[int, list[list[str]]]]:
+    def field_blocks(
+        self, names: tuple[str, ...], size: int = BLOCK
+    ) -> Iterator[tuple[int, list[list[str]]]]:
         """(first row, one list of texts a field) for multi-field retrievers."""
         templates = [Template("{" + name + "}") for name in names]
         for at in range(0, len(self), size):

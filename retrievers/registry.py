@@ -16,8 +16,14 @@ if TYPE_CHECKING:
 #: type -> ("module:Class", one line for `seekbench ls`)
 BUILTIN: dict[str, tuple[str, str]] = {
     "bm25": ("seekbench.retrievers.bm25:BM25", "Lucene BM25 (Anserini's analysis), RM3, query likelihood"),
-    "dense": ("seekbench.retrievers.dense:Dense", "sentence-transformers or transformers encoder, exact search"),
-    "fusion": ("seekbench.retrievers.fusion:Fusion", "RRF, weighted min-max or a ranx method over other retrievers"),
+    "dense": (
+        "seekbench.retrievers.dense:Dense",
+        "sentence-transformers or transformers encoder, exact search",
+    ),
+    "fusion": (
+        "seekbench.retrievers.fusion:Fusion",
+        "RRF, weighted min-max or a ranx method over other retrievers",
+    ),
     "run_file": ("seekbench.retrievers.run_file:RunFile", "an existing TREC run as a system"),
 }
 
@@ -28,7 +34,9 @@ def known() -> dict[str, tuple[str, str]]:
     types = dict(BUILTIN)
     for point in entry_points(group="seekbench.retrievers"):
         if point.name in types:
-            raise InputError(f"entry point {point.value} takes the retriever type '{point.name}' that exists already")
+            raise InputError(
+                f"entry point {point.value} takes the retriever type '{point.name}' that exists already"
+            )
         types[point.name] = (point.value, f"from the package {point.dist.name if point.dist else '?'}")
     return types
 

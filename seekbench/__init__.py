@@ -10,7 +10,7 @@ __all__ = ["evaluate", "load_dataset", "load_retriever", "run"]
 if TYPE_CHECKING:
     from seekbench.api import evaluate, load_dataset, load_retriever, run
 
-_LAZY = {name: "seekbench.api" for name in __all__}
+_LAZY = dict.fromkeys(__all__, "seekbench.api")
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,11 @@ QrelsLike = Qrels | Mapping[str, Mapping[str, int]]
 
 
 def load_dataset(
-    dataset: str | Mapping[str, Any], *, store: Path | None = None, offline: bool = False, limit: int | None = None
+    dataset: str | Mapping[str, Any],
+    *,
+    store: Path | None = None,
+    offline: bool = False,
+    limit: int | None = None,
 ) -> Dataset:
     """A dataset by card name, or by a mapping as in a config: `{"path": "./folder", "split": "test"}`.
 
@@ -57,9 +61,15 @@ def load_retriever(type: str, /, **params: Any) -> Retriever:
 
 
 def run(
-    config: str | Path, *, output: Path | None = None, set: Sequence[str] = (), store: Path | None = None,
-    limit: int | None = None, offline: bool = False, device: str = "auto",
-) -> list[dict[str, Any]]:  # fmt: skip
+    config: str | Path,
+    *,
+    output: Path | None = None,
+    set: Sequence[str] = (),
+    store: Path | None = None,
+    limit: int | None = None,
+    offline: bool = False,
+    device: str = "auto",
+) -> list[dict[str, Any]]:
     """Runs a config (path or shipped name) like `seekbench run`; the result records, one a cell.
 
     Raises SeekbenchError if a cell failed, after all others are done and written.
@@ -74,9 +84,12 @@ def run(
     path, shown = find_config(str(config))
     loaded = load(path, set, shown=shown)
     outcome = execute(
-        loaded, output=output or Path("results") / loaded.name, store=Store(store),
-        context=Context(offline=offline, device=device), limit=limit,
-    )  # fmt: skip
+        loaded,
+        output=output or Path("results") / loaded.name,
+        store=Store(store),
+        context=Context(offline=offline, device=device),
+        limit=limit,
+    )
     if outcome.failures:
         raise SeekbenchError("; ".join(f"{f.dataset} {f.retriever}: {f.cause}" for f in outcome.failures))
     return outcome.records
@@ -132,6 +145,10 @@ def from_dicts(
             if int(grade) != grade:
                 raise InputError(f"query '{query}', document '{document}': the grade {grade} is no integer")
             triples.append((i, row[document], int(grade)))
-    q, d, g = (np.array(column, dtype=np.int64) for column in zip(*triples, strict=True)) if triples else ([np.empty(0, np.int64)] * 3)
+    q, d, g = (
+        (np.array(column, dtype=np.int64) for column in zip(*triples, strict=True))
+        if triples
+        else ([np.empty(0, np.int64)] * 3)
+    )
     judgments = Qrels.from_triples(q, d, g, queries=len(ids), corpus_size=len(documents))
     return Run.ranked(rows, scores, order), judgments, ids

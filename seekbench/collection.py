@@ -46,7 +46,9 @@ class Template:
         self.fields: tuple[str, ...] = tuple(dict.fromkeys(_PLACEHOLDER.findall(bare)))
         rest = _PLACEHOLDER.sub("", bare)
         if "{" in rest or "}" in rest:
-            raise InputError(f"template {pattern!r} has a lone brace", remedy="write {{ or }} for a brace itself")
+            raise InputError(
+                f"template {pattern!r} has a lone brace", remedy="write {{ or }} for a brace itself"
+            )
         if not self.fields:
             raise InputError(f"template {pattern!r} names no field", remedy="e.g. '{title} {text}'")
         self._parts = re.split(r"(\{\{|\}\}|\{[A-Za-z_][A-Za-z0-9_.-]*\})", pattern)
@@ -64,7 +66,8 @@ class Template:
         if len(pieces) == 1 and not isinstance(pieces[0], str):
             return [(value or "").strip() for value in pieces[0]]
         return [
-            "".join([p if isinstance(p, str) else (p[row] or "") for p in pieces]).strip() for row in range(rows)
+            "".join([p if isinstance(p, str) else (p[row] or "") for p in pieces]).strip()
+            for row in range(rows)
         ]
 
 
@@ -112,7 +115,9 @@ class Records:
 
     def rows_of(self, ids: pa.Array | Sequence[str]) -> IntArray:
         """Row number of each id, -1 where there is no such record."""
-        wanted = pa.array(ids, pa.large_string()) if not isinstance(ids, pa.Array) else ids.cast(pa.large_string())
+        wanted = (
+            pa.array(ids, pa.large_string()) if not isinstance(ids, pa.Array) else ids.cast(pa.large_string())
+        )
         return np.asarray(pc.fill_null(pc.index_in(wanted, value_set=self._ids), -1), dtype=np.int64)
 
     @property
@@ -135,7 +140,9 @@ class Records:
         """Rendered texts of the given rows, in their order."""
         return self._render(self.table.take(pa.array(rows)), _as_template(template))
 
-    def blocks(self, template: str | Template, size: int = BLOCK, start: int = 0) -> Iterator[tuple[int, list[str]]]:
+    def blocks(
+        self, template: str | Template, size: int = BLOCK, start: int = 0
+    ) -> Iterator[tuple[int, list[str]]]:
         """(first row, rendered texts) of consecutive blocks from row `start` on."""
         compiled = _as_template(template)
         for at in range(start, len(self), size):
@@ -181,9 +188,7 @@ class Records:
     @cached_property
     def content_hash(self) -> str:
         """sha256 over ids and all texts: equal content, equal hash, whatever the file format."""
-        return hashing.of_columns(
-            (name, self.table.column(name)) for name in sorted(self.table.column_names)
-        )
+        return hashing.of_columns((name, self.table.column(name)) for name in sorted(self.table.column_names))
 
     def _field(self, table: pa.Table, name: str) -> list[str | None]:
         if name in table.column_names:
@@ -240,17 +245,26 @@ class Qrels:
 
     @classmethod
     def from_triples(
-        cls, query_rows: npt.NDArray[Any], doc_rows: npt.NDArray[Any], grades: npt.NDArray[Any],
-        *, queries: int, corpus_size: int, absent_ids: Sequence[str] = (),
-    ) -> Qrels:  # fmt: skip
+        cls,
+        query_rows: npt.NDArray[Any],
+        doc_rows: npt.NDArray[Any],
+        grades: npt.NDArray[Any],
+        *,
+        queries: int,
+        corpus_size: int,
+        absent_ids: Sequence[str] = (),
+    ) -> Qrels:
         """From parallel arrays in any order."""
         by = np.lexsort((doc_rows, query_rows))
         counts = np.bincount(np.asarray(query_rows, dtype=np.int64), minlength=queries)
         indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         return cls(
-            indptr, np.asarray(doc_rows, dtype=np.int64)[by], np.asarray(grades, dtype=np.int32)[by],
-            corpus_size, tuple(absent_ids),
-        )  # fmt: skip
+            indptr,
+            np.asarray(doc_rows, dtype=np.int64)[by],
+            np.asarray(grades, dtype=np.int32)[by],
+            corpus_size,
+            tuple(absent_ids),
+        )
 
     @property
     def num_queries(self) -> int:

@@ -39,10 +39,16 @@ class ConfigModel(BaseModel):
 
     name: str | None = Field(None, description="Names the results' folder; the file's name by default.")
     description: str | None = Field(None, description="One line for `seekbench ls configs`.")
-    include: str | list[str] | None = Field(None, description="Files (relative to this one) that are merged in first.")
+    include: str | list[str] | None = Field(
+        None, description="Files (relative to this one) that are merged in first."
+    )
     datasets: list[str | dict[str, Any]] = Field(min_length=1, description="Names of cards, or mappings.")
-    retrievers: dict[str, dict[str, Any]] = Field(min_length=1, description="Name -> {type: ..., parameters}.")
-    metrics: list[str] = Field(list(DEFAULT_METRICS), min_length=1, description="The first one ranks the leaderboard.")
+    retrievers: dict[str, dict[str, Any]] = Field(
+        min_length=1, description="Name -> {type: ..., parameters}."
+    )
+    metrics: list[str] = Field(
+        list(DEFAULT_METRICS), min_length=1, description="The first one ranks the leaderboard."
+    )
     baseline: str | None = Field(None, description="The retriever that others are compared with.")
     k: int = Field(1000, ge=1, description="Hits a query.")
     sweep: dict[str, list[Any]] | None = Field(
@@ -84,7 +90,9 @@ def load(path: Path, overrides: Sequence[str] = (), *, shown: str | None = None)
     if marked.value is None:
         marked.value = {}
     if not isinstance(marked.value, dict):
-        raise InputError("a config is a mapping", where=shown or str(path), line=1, remedy="see `seekbench ls configs`")
+        raise InputError(
+            "a config is a mapping", where=shown or str(path), line=1, remedy="see `seekbench ls configs`"
+        )
     for override in overrides:
         try:
             _override(marked, override)
@@ -108,8 +116,12 @@ def _with_includes(path: Path, shown: str, seen: tuple[Path, ...]) -> Marked:
             raise InputError("`include` takes file names", where=shown, line=marked.where(("include",))[1])
         other = path.parent / name
         if not other.exists():
-            raise InputError(f"included file '{name}' is not there", where=shown, line=marked.where(("include",))[1],
-                             remedy="paths are relative to the file that names them")  # fmt: skip
+            raise InputError(
+                f"included file '{name}' is not there",
+                where=shown,
+                line=marked.where(("include",))[1],
+                remedy="paths are relative to the file that names them",
+            )
         _merge(merged, _with_includes(other, str(other), (*seen, path.resolve())))
     _merge(merged, marked)
     merged.marks[()] = marked.marks[()]
@@ -152,13 +164,18 @@ def _override(marked: Marked, text: str) -> None:
         last = i == len(steps) - 1
         if isinstance(node, list):
             if not isinstance(step, str) or not step.isdigit() or int(step) >= len(node):
-                raise InputError(f"'{'.'.join(steps[:i])}' is a list of {len(node)}: '{step}' is no place in it", where=where)
+                raise InputError(
+                    f"'{'.'.join(steps[:i])}' is a list of {len(node)}: '{step}' is no place in it",
+                    where=where,
+                )
             at: str | int = int(step)
         elif isinstance(node, dict):
             at = step
             if not last and at not in node:
                 if i > 0 and steps[0] in ("retrievers",) and i == 1:
-                    raise InputError(f"there is no retriever '{step}'", where=where, remedy=did_you_mean(step, node))
+                    raise InputError(
+                        f"there is no retriever '{step}'", where=where, remedy=did_you_mean(step, node)
+                    )
                 node[at] = {}
         else:
             raise InputError(f"'{'.'.join(steps[:i])}' is a single value and has no '{step}'", where=where)
@@ -184,7 +201,11 @@ def _steps(value: Any, dotted: str) -> list[str]:
                 break
         else:
             out.append(parts[0])
-            node = node[int(parts[0])] if isinstance(node, list) and parts[0].isdigit() and int(parts[0]) < len(node) else None
+            node = (
+                node[int(parts[0])]
+                if isinstance(node, list) and parts[0].isdigit() and int(parts[0]) < len(node)
+                else None
+            )
             parts = parts[1:]
     return out
 
@@ -201,32 +222,71 @@ def _check(marked: Marked, path: Path, shown: str, report: Report) -> RunConfig:
         model = _salvage(raw)
     name = model.name or path.stem
     if not _NAME.match(name):
-        _at(report, marked, ("name",), "name", f"'{name}' can't name a folder", "use letters, digits, . _ + = , -")
+        _at(
+            report,
+            marked,
+            ("name",),
+            "name",
+            f"'{name}' can't name a folder",
+            "use letters, digits, . _ + = , -",
+        )
 
     measures: list[Measure] = []
     for i, text in enumerate(model.metrics):
         try:
             measure = parse(str(text))
             if measure.k is not None and measure.k > model.k:
-                _at(report, marked, ("metrics", i), "metric-depth",
-                    f"{measure} looks deeper than k={model.k} hits", "raise k or lower the cutoff")  # fmt: skip
+                _at(
+                    report,
+                    marked,
+                    ("metrics", i),
+                    "metric-depth",
+                    f"{measure} looks deeper than k={model.k} hits",
+                    "raise k or lower the cutoff",
+                )
             if measure not in measures:
                 measures.append(measure)
         except InputError as error:
-            _at(report, marked, ("metrics", i), "metric", error.report.problems[0].message, error.report.problems[0].remedy)
+            _at(
+                report,
+                marked,
+                ("metrics", i),
+                "metric",
+                error.report.problems[0].message,
+                error.report.problems[0].remedy,
+            )
 
     datasets = _datasets(model, marked, path, report)
     retrievers = _retrievers(model, marked, path, report)
-    if model.baseline is not None and report.errors == 0 and model.baseline not in {r.name for r in retrievers}:
+    if (
+        model.baseline is not None
+        and report.errors == 0
+        and model.baseline not in {r.name for r in retrievers}
+    ):
         known = [r.name for r in retrievers]
-        _at(report, marked, ("baseline",), "baseline", f"the baseline '{model.baseline}' is no retriever of this config",
-            did_you_mean(model.baseline, known))  # fmt: skip
+        _at(
+            report,
+            marked,
+            ("baseline",),
+            "baseline",
+            f"the baseline '{model.baseline}' is no retriever of this config",
+            did_you_mean(model.baseline, known),
+        )
     for entry in retrievers:
         check = getattr(entry.retriever, "check_files", None)
         for message in check([(d.id, d.split) for d in datasets]) if check else []:
-            _at(report, marked, ("retrievers", entry.name, "path"), "run-file", message, "paths are relative to the config")
+            _at(
+                report,
+                marked,
+                ("retrievers", entry.name, "path"),
+                "run-file",
+                message,
+                "paths are relative to the config",
+            )
     report.raise_if_errors()
-    return RunConfig(name, path, tuple(datasets), tuple(retrievers), tuple(measures), model.baseline, model.k, raw)
+    return RunConfig(
+        name, path, tuple(datasets), tuple(retrievers), tuple(measures), model.baseline, model.k, raw
+    )
 
 
 def _salvage(raw: dict[str, Any]) -> ConfigModel:
@@ -239,7 +299,9 @@ def _salvage(raw: dict[str, Any]) -> ConfigModel:
     return ConfigModel.model_construct(
         name=raw["name"] if isinstance(raw.get("name"), str) else None,
         datasets=[d for d in datasets if isinstance(d, str | dict)] if isinstance(datasets, list) else [],
-        retrievers={n: r for n, r in retrievers.items() if isinstance(r, dict)} if isinstance(retrievers, dict) else {},
+        retrievers={n: r for n, r in retrievers.items() if isinstance(r, dict)}
+        if isinstance(retrievers, dict)
+        else {},
         metrics=[m for m in metrics if isinstance(m, str)] if isinstance(metrics, list) else [],
         baseline=baseline if isinstance(baseline, str) else None,
         k=k if isinstance(k, int) and not isinstance(k, bool) and k > 0 else 10**9,
@@ -265,8 +327,14 @@ def _datasets(model: ConfigModel, marked: Marked, path: Path, report: Report) ->
         for spec in found:
             key = (spec.id, spec.split)
             if key in seen:
-                _at(report, marked, ("datasets", i), "dataset-repeated", f"'{spec.id}' split '{spec.split}' is there already",
-                    "give one of them another `id`")  # fmt: skip
+                _at(
+                    report,
+                    marked,
+                    ("datasets", i),
+                    "dataset-repeated",
+                    f"'{spec.id}' split '{spec.split}' is there already",
+                    "give one of them another `id`",
+                )
                 continue
             seen[key] = i
             specs.append(spec)
@@ -283,11 +351,25 @@ def _retrievers(model: ConfigModel, marked: Marked, path: Path, report: Report) 
         variants.setdefault(origin, []).append(name)
         at: Path_ = ("retrievers", origin)
         if not _NAME.match(name):
-            _at(report, marked, at, "retriever-name", f"'{name}' can't name a retriever", "use letters, digits, . _ + = , -")
+            _at(
+                report,
+                marked,
+                at,
+                "retriever-name",
+                f"'{name}' can't name a retriever",
+                "use letters, digits, . _ + = , -",
+            )
             continue
         kind = fields.get("type")
         if not isinstance(kind, str):
-            _at(report, marked, at, "retriever-type", f"retriever '{name}' has no type", "known: " + ", ".join(registry.known()))
+            _at(
+                report,
+                marked,
+                at,
+                "retriever-type",
+                f"retriever '{name}' has no type",
+                "known: " + ", ".join(registry.known()),
+            )
             continue
         params = {key: value for key, value in fields.items() if key != "type"}
         try:
@@ -297,7 +379,14 @@ def _retrievers(model: ConfigModel, marked: Marked, path: Path, report: Report) 
             _at(report, marked, (*at, "type"), "retriever-type", problem.message, problem.remedy)
             continue
         except ImportError as error:
-            _at(report, marked, (*at, "type"), "retriever-type", f"the type '{kind}' can't be imported: {error}", "")
+            _at(
+                report,
+                marked,
+                (*at, "type"),
+                "retriever-type",
+                f"the type '{kind}' can't be imported: {error}",
+                "",
+            )
             continue
         try:
             file, _ = marked.where(at)
@@ -312,9 +401,7 @@ def _retrievers(model: ConfigModel, marked: Marked, path: Path, report: Report) 
     return _in_order(built, entries, variants, marked, report)
 
 
-def _swept(
-    model: ConfigModel, marked: Marked, report: Report
-) -> dict[str, tuple[str, dict[str, Any]]]:
+def _swept(model: ConfigModel, marked: Marked, report: Report) -> dict[str, tuple[str, dict[str, Any]]]:
     """name -> (the name it came from, fields), with every sweep expanded: `bm25` with k1 in [.9, 1.2] gives
     `bm25-k1=0.9` and `bm25-k1=1.2`."""
     axes: dict[str, dict[str, list[Any]]] = {}
@@ -322,9 +409,15 @@ def _swept(
         prefix, _, rest = dotted.partition(".")
         owner = max((n for n in model.retrievers if rest.startswith(n + ".")), key=len, default=None)
         if prefix != "retrievers" or owner is None:
-            _at(report, marked, ("sweep", dotted), "sweep", f"'{dotted}' names no parameter of a retriever",
+            _at(
+                report,
+                marked,
+                ("sweep", dotted),
+                "sweep",
+                f"'{dotted}' names no parameter of a retriever",
                 did_you_mean(dotted, [f"retrievers.{n}." for n in model.retrievers])
-                or "e.g. retrievers.bm25.k1: [0.9, 1.2]")  # fmt: skip
+                or "e.g. retrievers.bm25.k1: [0.9, 1.2]",
+            )
             continue
         axes.setdefault(owner, {})[rest[len(owner) + 1 :]] = values
     out: dict[str, tuple[str, dict[str, Any]]] = {}
@@ -334,21 +427,40 @@ def _swept(
         grid = dict(axes.get(name, {}))
         if own is not None:
             if not isinstance(own, dict) or not all(isinstance(v, list) for v in own.values()):
-                _at(report, marked, ("retrievers", name, "sweep"), "sweep", "a sweep maps parameters to lists of values",
-                    "e.g. sweep: {k1: [0.9, 1.2]}")  # fmt: skip
+                _at(
+                    report,
+                    marked,
+                    ("retrievers", name, "sweep"),
+                    "sweep",
+                    "a sweep maps parameters to lists of values",
+                    "e.g. sweep: {k1: [0.9, 1.2]}",
+                )
                 continue
             grid |= own
         empty = [key for key, values in grid.items() if not values]
         if empty:
-            _at(report, marked, ("retrievers", name), "sweep", f"the sweep over '{empty[0]}' has no values", "")
+            _at(
+                report,
+                marked,
+                ("retrievers", name),
+                "sweep",
+                f"the sweep over '{empty[0]}' has no values",
+                "",
+            )
             continue
         if not grid:
             out[name] = (name, fields)
             continue
         combinations = list(itertools.product(*grid.values()))
         if len(combinations) > _MOST_VARIANTS:
-            _at(report, marked, ("retrievers", name), "sweep", f"the sweep makes {len(combinations)} variants of '{name}'",
-                f"at most {_MOST_VARIANTS}")  # fmt: skip
+            _at(
+                report,
+                marked,
+                ("retrievers", name),
+                "sweep",
+                f"the sweep makes {len(combinations)} variants of '{name}'",
+                f"at most {_MOST_VARIANTS}",
+            )
             continue
         for combination in combinations:
             chosen = dict(zip(grid, combination, strict=True))
@@ -361,7 +473,14 @@ def _swept(
                     target = target.setdefault(parent, {})
                 target[leaf] = value
             if f"{name}-{label}" in out:
-                _at(report, marked, ("retrievers", name), "sweep", f"the sweep over '{name}' repeats {label}", "")
+                _at(
+                    report,
+                    marked,
+                    ("retrievers", name),
+                    "sweep",
+                    f"the sweep over '{name}' repeats {label}",
+                    "",
+                )
             out[f"{name}-{label}"] = (name, variant)
     return out
 
@@ -371,9 +490,12 @@ def _label(value: Any) -> str:
 
 
 def _in_order(
-    built: dict[str, RetrieverConfig], entries: Mapping[str, tuple[str, Any]], variants: Mapping[str, list[str]],
-    marked: Marked, report: Report,
-) -> list[RetrieverConfig]:  # fmt: skip
+    built: dict[str, RetrieverConfig],
+    entries: Mapping[str, tuple[str, Any]],
+    variants: Mapping[str, list[str]],
+    marked: Marked,
+    report: Report,
+) -> list[RetrieverConfig]:
     """Composites after what they need; unknown names and circles are errors."""
     for name, config in built.items():
         for needed in config.retriever.needs:
@@ -395,7 +517,14 @@ def _in_order(
         if not ready:
             circle = ", ".join(waiting)
             first = next(iter(waiting))
-            _at(report, marked, ("retrievers", entries[first][0]), "retriever-circle", f"these need each other: {circle}", "")
+            _at(
+                report,
+                marked,
+                ("retrievers", entries[first][0]),
+                "retriever-circle",
+                f"these need each other: {circle}",
+                "",
+            )
             break
         for name in ready:
             out.append(waiting.pop(name))
@@ -409,7 +538,12 @@ def _at(report: Report, marked: Marked, path: Path_, code: str, message: str, re
 
 
 def add_validation_errors(
-    report: Report, error: ValidationError, marked: Marked, prefix: Path_, model: type[BaseModel], what: str = "a config"
+    report: Report,
+    error: ValidationError,
+    marked: Marked,
+    prefix: Path_,
+    model: type[BaseModel],
+    what: str = "a config",
 ) -> None:
     """Turns pydantic's errors into lines with file, line and a suggestion."""
     said: set[tuple[Path_, str]] = set()

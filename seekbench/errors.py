@@ -100,7 +100,13 @@ class InputError(SeekbenchError):
     """The user's input is wrong (exit code 2). `report` holds every problem that was found."""
 
     def __init__(
-        self, message: str = "", *, where: str = "", line: int | None = None, remedy: str = "", report: Report | None = None
+        self,
+        message: str = "",
+        *,
+        where: str = "",
+        line: int | None = None,
+        remedy: str = "",
+        report: Report | None = None,
     ) -> None:
         if report is None:
             report = Report()

@@ -79,10 +79,13 @@ def of_code(*modules: str) -> str:
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
             if (
-                isinstance(body, list) and body and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-                and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
+                isinstance(body, list)
+                and body
+                and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+                and isinstance(body[0], ast.Expr)
+                and isinstance(body[0].value, ast.Constant)
                 and isinstance(body[0].value.value, str)
-            ):  # fmt: skip
+            ):
                 node.body = body[1:]
         digest.update(f"{module}\0{ast.dump(tree)}\0".encode())
     return digest.hexdigest()[:16]

@@ -41,7 +41,9 @@ def _chosen(retriever: Retriever, names: frozenset[str]) -> dict[str, Any]:
     return {name: values[name] for name in sorted(names)}
 
 
-def index_recipe(config: RetrieverConfig, retriever: Retriever, documents: TextView, identity: Mapping[str, Any]) -> dict[str, Any]:
+def index_recipe(
+    config: RetrieverConfig, retriever: Retriever, documents: TextView, identity: Mapping[str, Any]
+) -> dict[str, Any]:
     """What an index depends on."""
     return {
         "subject": config.type,
@@ -57,9 +59,13 @@ def index_recipe(config: RetrieverConfig, retriever: Retriever, documents: TextV
 
 
 def run_recipe(
-    config: RetrieverConfig, retriever: Retriever, dataset: Dataset, identity: Mapping[str, Any], k: int,
+    config: RetrieverConfig,
+    retriever: Retriever,
+    dataset: Dataset,
+    identity: Mapping[str, Any],
+    k: int,
     needed: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """What a run depends on. needed: the run recipes of the retrievers that a composite names."""
     documents, queries = documents_view(dataset), queries_view(dataset)
     return {
@@ -152,7 +158,9 @@ def plan_cells(
             try:
                 retriever = bound(entry, dataset)
                 identity = retriever.identity(context=context)
-            except Exception as error:  # a plan tells of what can't be resolved now; running reports it in full
+            except (
+                Exception
+            ) as error:  # a plan tells of what can't be resolved now; running reports it in full
                 cell.problem = str(error)
                 continue
             if retriever.indexes:

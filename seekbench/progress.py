@@ -94,8 +94,11 @@ class _PlainStage(_Timed):
     def show(self, *, final: bool) -> None:
         count = f"{self.done:,}" if self.total is None else f"{self.done:,}/{self.total:,}"
         tail = f"done in {self.seconds:.1f} s" if final else f"ETA {_clock(self.eta)}"
-        print(f"{self.name}: {count} {self.unit}, {self.rate:,.0f} {self.unit or 'steps'}/s, {tail}",
-              file=self.out, flush=True)
+        print(
+            f"{self.name}: {count} {self.unit}, {self.rate:,.0f} {self.unit or 'steps'}/s, {tail}",
+            file=self.out,
+            flush=True,
+        )
 
 
 class PlainProgress:
@@ -120,10 +123,15 @@ class _JsonStage(_Timed):
 
     def show(self, *, final: bool) -> None:
         self.progress.emit(
-            "end" if final else "progress", stage=self.name, done=self.done, total=self.total, unit=self.unit,
-            rate=round(self.rate, 3), eta_s=None if self.eta is None else round(self.eta, 1),
+            "end" if final else "progress",
+            stage=self.name,
+            done=self.done,
+            total=self.total,
+            unit=self.unit,
+            rate=round(self.rate, 3),
+            eta_s=None if self.eta is None else round(self.eta, 1),
             seconds=round(self.seconds, 3),
-        )  # fmt: skip
+        )
 
 
 class JsonProgress:
@@ -156,10 +164,15 @@ class RichProgress:
 
         self.console = Console(stderr=True)
         self._bars = Progress(
-            SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
-            TextColumn("{task.fields[count]} {task.fields[unit]}"), TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(), console=self.console, transient=True,
-        )  # fmt: skip
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[count]} {task.fields[unit]}"),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )
         self._depth = 0
 
     @contextmanager
@@ -185,15 +198,21 @@ class RichProgress:
 class _RichStage(_Timed):
     def attach(self, bars: Any) -> None:
         self.bars = bars
-        self.task = bars.add_task(self.name, total=self.total, completed=self.done, unit=self.unit, count="", rate="")
+        self.task = bars.add_task(
+            self.name, total=self.total, completed=self.done, unit=self.unit, count="", rate=""
+        )
 
     def show(self, *, final: bool) -> None:
         count = f"{self.done:,}" if self.total is None else f"{self.done:,}/{self.total:,}"
         self.bars.update(self.task, completed=self.done, count=count, rate=f"{self.rate:,.0f}/s")
 
     def finish(self, console: Any) -> None:
-        console.print(f"  {self.name}: {self.done:,} {self.unit} in {self.seconds:.1f} s ({self.rate:,.0f}/s)",
-                      style="dim", markup=False, highlight=False)  # fmt: skip
+        console.print(
+            f"  {self.name}: {self.done:,} {self.unit} in {self.seconds:.1f} s ({self.rate:,.0f}/s)",
+            style="dim",
+            markup=False,
+            highlight=False,
+        )
 
 
 def _clock(seconds: float | None) -> str:

@@ -30,7 +30,9 @@ class Run:
 
     def __post_init__(self) -> None:
         if self.doc_rows.shape != self.scores.shape or self.doc_rows.ndim != 2:
-            raise ValueError(f"doc_rows {self.doc_rows.shape} and scores {self.scores.shape} must be [queries, k]")
+            raise ValueError(
+                f"doc_rows {self.doc_rows.shape} and scores {self.scores.shape} must be [queries, k]"
+            )
 
     @property
     def num_queries(self) -> int:
@@ -163,9 +165,14 @@ def _trec_blocks(run: Run, corpus: Corpus, queries: Queries, tag: str) -> Iterat
         ranks = np.broadcast_to(np.arange(1, run.k + 1), rows.shape)[hit]
         scores = nine_digits(np.asarray(run.scores[at : at + step])[hit])
         lines = pc.binary_join_element_wise(
-            queries.ids(query), text("Q0"), corpus.ids(rows[hit]), pa.array(ranks).cast(pa.large_string()),
-            pa.array(scores).cast(pa.large_string()), text(tag + "\n"), text(" "),
-        )  # fmt: skip
+            queries.ids(query),
+            text("Q0"),
+            corpus.ids(rows[hit]),
+            pa.array(ranks).cast(pa.large_string()),
+            pa.array(scores).cast(pa.large_string()),
+            text(tag + "\n"),
+            text(" "),
+        )
         # The lines lie end to end in the array's data, each with its line feed.
         yield lines.buffers()[2].to_pybytes()
 

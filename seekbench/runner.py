@@ -65,9 +65,14 @@ class _Cell:
 
 
 def execute(
-    config: RunConfig, *, output: Path, store: Store, context: Context, limit: int | None = None,
+    config: RunConfig,
+    *,
+    output: Path,
+    store: Store,
+    context: Context,
+    limit: int | None = None,
     on_error: Callable[[BaseException], None] = lambda error: None,
-) -> Outcome:  # fmt: skip
+) -> Outcome:
     """Runs all cells. Raises InputError before any work if a local dataset is defective; nothing else of a cell
     escapes but KeyboardInterrupt and a full disk. `on_error` sees each failure's exception (for tracebacks)."""
     outcome = Outcome()
@@ -109,9 +114,15 @@ def _check_local_data(config: RunConfig, store: Store, context: Context) -> None
 
 
 def _run_dataset(
-    config: RunConfig, dataset: Dataset, output: Path, store: Store, context: Context, limit: int | None,
-    outcome: Outcome, on_error: Callable[[BaseException], None],
-) -> None:  # fmt: skip
+    config: RunConfig,
+    dataset: Dataset,
+    output: Path,
+    store: Store,
+    context: Context,
+    limit: int | None,
+    outcome: Outcome,
+    on_error: Callable[[BaseException], None],
+) -> None:
     cells: dict[str, _Cell] = {}
     for entry in config.retrievers:
         label = f"{dataset.id} {entry.name}"
@@ -148,9 +159,16 @@ def _stop_if_hopeless(error: Exception) -> None:
 
 
 def _search(
-    entry: RetrieverConfig, retriever: Retriever, dataset: Dataset, k: int, cells: Mapping[str, _Cell],
-    store: Store, context: Context, outcome: Outcome, label: str,
-) -> tuple[_Cell, Artifact | None]:  # fmt: skip
+    entry: RetrieverConfig,
+    retriever: Retriever,
+    dataset: Dataset,
+    k: int,
+    cells: Mapping[str, _Cell],
+    store: Store,
+    context: Context,
+    outcome: Outcome,
+    label: str,
+) -> tuple[_Cell, Artifact | None]:
     """The run of a cell from the store, or made now (with its index)."""
     identity = retriever.identity(context=context)
     documents = plan.documents_view(dataset)
@@ -169,9 +187,13 @@ def _search(
         facts = dict(retriever.index(documents, folder, context=context))
         seconds = facts.get("seconds", time.perf_counter() - start)
         return {
-            **facts, "seconds": seconds, "units": len(documents), "rate": len(documents) / max(seconds, 1e-9),
-            "peak_memory_bytes": memory.bytes(), **_made_here(),
-        }  # fmt: skip
+            **facts,
+            "seconds": seconds,
+            "units": len(documents),
+            "rate": len(documents) / max(seconds, 1e-9),
+            "peak_memory_bytes": memory.bytes(),
+            **_made_here(),
+        }
 
     def make_run(folder: Path) -> dict[str, Any]:
         nonlocal index
@@ -183,7 +205,9 @@ def _search(
     found = store.find("run", recipe)
     artifact = found or store.get("run", recipe, make_run, on_wait=wait)
     if retriever.indexes and found:
-        outcome.explained.append(f"{label}: index {'reused (same recipe)' if index else 'not needed (its run is stored)'}")
+        outcome.explained.append(
+            f"{label}: index {'reused (same recipe)' if index else 'not needed (its run is stored)'}"
+        )
     outcome.explained.append(f"{label}: run {_how(artifact)}")
     return _Cell(recipe, artifact, Run.load(artifact.folder)), index
 
@@ -201,9 +225,14 @@ def _made_here() -> dict[str, Any]:
 
 
 def _make_run(
-    retriever: Retriever, index: Path | None, dataset: Dataset, k: int, cells: Mapping[str, _Cell], folder: Path,
+    retriever: Retriever,
+    index: Path | None,
+    dataset: Dataset,
+    k: int,
+    cells: Mapping[str, _Cell],
+    folder: Path,
     context: Context,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Searches in blocks of queries, each kept on disk when it is done, and joins them at the end."""
     queries = plan.queries_view(dataset)
     documents = plan.documents_view(dataset)
@@ -213,7 +242,9 @@ def _make_run(
     timed = getattr(retriever, "timed", True)  # a run file's speed is nobody's
     memory = environment.PeakMemory()
     queries_shown = retriever.render(queries.texts(0, min(_SHOWN_INPUTS, total)), "query", context=context)
-    documents_shown = retriever.render(documents.texts(0, min(_SHOWN_INPUTS, len(documents))), "document", context=context)
+    documents_shown = retriever.render(
+        documents.texts(0, min(_SHOWN_INPUTS, len(documents))), "document", context=context
+    )
 
     opened = time.perf_counter()
     searcher = retriever.open(index, documents, context=context)
@@ -256,19 +287,25 @@ def _make_run(
     for at in starts:
         (folder / f"block-{at}.npz").unlink()
     return {
-        "seconds": seconds if timed else None, "open_seconds": open_seconds, "units": total,
+        "seconds": seconds if timed else None,
+        "open_seconds": open_seconds,
+        "units": total,
         "rate": total / max(seconds, 1e-9) if timed else None,
-        "latency_ms": _quantiles(latencies), "hits": int(run.lengths().sum()),
+        "latency_ms": _quantiles(latencies),
+        "hits": int(run.lengths().sum()),
         "queries_without_hits": int((run.lengths() == 0).sum()),
-        "peak_memory_bytes": memory.bytes(), "threads": context.threads,
+        "peak_memory_bytes": memory.bytes(),
+        "threads": context.threads,
         "inputs": {"query": queries_shown, "document": documents_shown},
         "details": details,
         "describe": dict(retriever.describe(context=context)),
         **_made_here(),
-    }  # fmt: skip
+    }
 
 
-def _with_runs(context: Context, retriever: Retriever, cells: Mapping[str, _Cell], start: int, stop: int) -> Context:
+def _with_runs(
+    context: Context, retriever: Retriever, cells: Mapping[str, _Cell], start: int, stop: int
+) -> Context:
     if not retriever.needs:
         return context
     runs = {
@@ -344,9 +381,17 @@ def _quantiles(seconds: Any) -> dict[str, float | int | None]:
 
 
 def _record(
-    config: RunConfig, entry: RetrieverConfig, retriever: Retriever, dataset: Dataset, cell: _Cell,
-    index: Artifact | None, cells: Mapping[str, _Cell], output: Path, context: Context, limit: int | None,
-) -> dict[str, Any]:  # fmt: skip
+    config: RunConfig,
+    entry: RetrieverConfig,
+    retriever: Retriever,
+    dataset: Dataset,
+    cell: _Cell,
+    index: Artifact | None,
+    cells: Mapping[str, _Cell],
+    output: Path,
+    context: Context,
+    limit: int | None,
+) -> dict[str, Any]:
     """Scores a cell and writes its record, or reads back the one that is there if it would be the same."""
     from seekbench.metrics.evaluate import POLICIES, score
 
@@ -363,11 +408,15 @@ def _record(
             "params": entry.params,
             "limited": limit,
             "code": hashing.of_code(
-                "seekbench.runner", "seekbench.metrics.judged", "seekbench.metrics.evaluate",
-                "seekbench.metrics.gain", "seekbench.metrics.binary", "seekbench.run",
+                "seekbench.runner",
+                "seekbench.metrics.judged",
+                "seekbench.metrics.evaluate",
+                "seekbench.metrics.gain",
+                "seekbench.metrics.binary",
+                "seekbench.run",
             ),
         }
-    )  # fmt: skip
+    )
     known = _same_record(folder, key)
     if known:
         return known
@@ -383,16 +432,30 @@ def _record(
         "key": key,
         "name": config.name,
         "dataset": {
-            "id": dataset.id, "split": dataset.split, "hashes": dataset.hashes, "source": dict(dataset.source),
-            "template": dataset.template, "query_template": dataset.query_template, "language": dataset.language,
-            "exclusion": dataset.exclusion.kind, "documents": len(dataset.corpus), "queries": len(dataset.queries),
-            "judgments": len(judged), "judged_documents_absent": len(judged.absent_ids),
-            "queries_without_positives": int((positives == 0).sum()), "main_metric": dataset.main_metric,
+            "id": dataset.id,
+            "split": dataset.split,
+            "hashes": dataset.hashes,
+            "source": dict(dataset.source),
+            "template": dataset.template,
+            "query_template": dataset.query_template,
+            "language": dataset.language,
+            "exclusion": dataset.exclusion.kind,
+            "documents": len(dataset.corpus),
+            "queries": len(dataset.queries),
+            "judgments": len(judged),
+            "judged_documents_absent": len(judged.absent_ids),
+            "queries_without_positives": int((positives == 0).sum()),
+            "main_metric": dataset.main_metric,
         },
         "retriever": {
-            "name": entry.name, "type": entry.type, "config": dict(entry.params),
-            "params": retriever.params.model_dump(mode="json"), "identity": dict(retriever.identity(context=context)),
-            "needs": list(retriever.needs), "describe": facts.get("describe", {}), "details": facts.get("details", {}),
+            "name": entry.name,
+            "type": entry.type,
+            "config": dict(entry.params),
+            "params": retriever.params.model_dump(mode="json"),
+            "identity": dict(retriever.identity(context=context)),
+            "needs": list(retriever.needs),
+            "describe": facts.get("describe", {}),
+            "details": facts.get("details", {}),
             "inputs": facts.get("inputs", {}),
         },
         "k": config.k,
@@ -425,9 +488,11 @@ def _record(
         "versions": facts["versions"],
         "made_at": facts["made_at"],
         "recorded_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }  # fmt: skip
+    }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "result.json").unlink(missing_ok=True)  # it is the last file written, so it vouches for the others
+    (folder / "result.json").unlink(
+        missing_ok=True
+    )  # it is the last file written, so it vouches for the others
     _write_parquet(folder / "per_query.parquet", scores.per_query)
     write_trec(cell.run, dataset.corpus, dataset.queries, folder / "run.trec.gz", tag=entry.name)
     records.write(folder, record)

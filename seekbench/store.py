@@ -67,9 +67,13 @@ class Store:
         return Artifact(folder, recipe, facts, reused=True, why="same recipe")
 
     def get(
-        self, kind: str, recipe: Recipe, make: Callable[[Path], Mapping[str, Any]], *,
+        self,
+        kind: str,
+        recipe: Recipe,
+        make: Callable[[Path], Mapping[str, Any]],
+        *,
         on_wait: Callable[[], None] | None = None,
-    ) -> Artifact:  # fmt: skip
+    ) -> Artifact:
         """The artifact of this recipe, made by `make(folder)` where it is absent.
 
         `make` may find what an interrupted earlier call left in the folder, and must continue or overwrite it.

@@ -26,9 +26,13 @@ _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("tag:yaml.org,2002:bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
     ("tag:yaml.org,2002:int", r"^[-+]?[0-9]+$", "-+0123456789"),
-    ("tag:yaml.org,2002:float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$", "-+0123456789."),
+    (
+        "tag:yaml.org,2002:float",
+        r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$",
+        "-+0123456789.",
+    ),
     ("tag:yaml.org,2002:null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
-):  # fmt: skip
+):
     _Loader.add_implicit_resolver(_tag, re.compile(_pattern), list(_first))
 
 
@@ -98,22 +102,32 @@ def load(path: Path, shown: str | None = None) -> Marked:
 
 
 def _build(
-    loader: _Loader, node: yaml.Node, path: Path_, name: str, marks: dict[Path_, tuple[str, int | None]], report: Report
+    loader: _Loader,
+    node: yaml.Node,
+    path: Path_,
+    name: str,
+    marks: dict[Path_, tuple[str, int | None]],
+    report: Report,
 ) -> Any:
     marks.setdefault(path, (name, node.start_mark.line + 1))
     if isinstance(node, yaml.MappingNode):
         out: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                report.error("yaml-key", "a key must be a word", where=name, line=key_node.start_mark.line + 1)
+                report.error(
+                    "yaml-key", "a key must be a word", where=name, line=key_node.start_mark.line + 1
+                )
                 continue
             key = key_node.value
             line = key_node.start_mark.line + 1
             if key in out:
                 report.error(
-                    "yaml-repeated-key", f"the key '{key}' is repeated", where=name, line=line,
+                    "yaml-repeated-key",
+                    f"the key '{key}' is repeated",
+                    where=name,
+                    line=line,
                     remedy=f"first at line {marks[(*path, key)][1]}; keep one",
-                )  # fmt: skip
+                )
                 continue
             marks[(*path, key)] = (name, line)
             out[key] = _build(loader, value_node, (*path, key), name, marks, report)
@@ -123,7 +137,12 @@ def _build(
     try:
         return loader.construct_object(node, deep=True)
     except (yaml.YAMLError, ValueError) as error:
-        report.error("yaml-value", f"can't read this value: {_first_line(error)}", where=name, line=node.start_mark.line + 1)
+        report.error(
+            "yaml-value",
+            f"can't read this value: {_first_line(error)}",
+            where=name,
+            line=node.start_mark.line + 1,
+        )
         return None
 
 

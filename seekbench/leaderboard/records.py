@@ -48,8 +48,11 @@ def upgrade(record: dict[str, Any], where: str) -> dict[str, Any]:
     """Brings a record of an earlier schema to the current one; refuses a later one."""
     version = record["schema_version"]
     if not isinstance(version, int) or version > SCHEMA_VERSION:
-        raise InputError(f"schema version {version} is newer than this seekbench reads ({SCHEMA_VERSION})",
-                         where=where, remedy="update seekbench")  # fmt: skip
+        raise InputError(
+            f"schema version {version} is newer than this seekbench reads ({SCHEMA_VERSION})",
+            where=where,
+            remedy="update seekbench",
+        )
     return record
 
 

@@ -68,15 +68,21 @@ def load(paths: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
             raise InputError("no such file or folder", where=str(path))
         files = list(records.find(path))
         if not files:
-            raise InputError("there are no results here", where=str(path), remedy="it must hold result.json files")
+            raise InputError(
+                "there are no results here", where=str(path), remedy="it must hold result.json files"
+            )
         found += [(file.parent, records.read(file)) for file in files]
     return found
 
 
 def build(
-    found: Sequence[tuple[Path, dict[str, Any]]], *, metric: str | None = None, baseline: str | None = None,
-    failures: Mapping[tuple[str, str, str], str] | None = None, allow_mixed: bool = False,
-) -> Leaderboard:  # fmt: skip
+    found: Sequence[tuple[Path, dict[str, Any]]],
+    *,
+    metric: str | None = None,
+    baseline: str | None = None,
+    failures: Mapping[tuple[str, str, str], str] | None = None,
+    allow_mixed: bool = False,
+) -> Leaderboard:
     """The table of one metric (by default the first of the first record).
 
     failures: (dataset, split, system) -> cause. Raises InputError for records of different dataset content.
@@ -90,13 +96,17 @@ def build(
     names = _system_names(found)
     systems = list(dict.fromkeys([*names, *(s for _, _, s in failures)]))
     if baseline is not None and baseline not in systems:
-        raise InputError(f"the baseline '{baseline}' is not in these results", remedy=did_you_mean(baseline, systems))
+        raise InputError(
+            f"the baseline '{baseline}' is not in these results", remedy=did_you_mean(baseline, systems)
+        )
     notes = _content_check(found, keys, allow_mixed)
     place = {}
     for (folder, record), name in zip(found, names, strict=True):
         place[(*_dataset_key(record), name)] = (folder, record)
         if metric not in record["metrics"]:
-            raise InputError(f"{folder}: has no metric '{metric}'", remedy=did_you_mean(metric, record["metrics"]))
+            raise InputError(
+                f"{folder}: has no metric '{metric}'", remedy=did_you_mean(metric, record["metrics"])
+            )
     board = Leaderboard(metric, _dataset_labels(keys), [], baseline, notes)
     for system in systems:
         cells = []
@@ -134,7 +144,9 @@ def _system_names(found: Sequence[tuple[Path, dict[str, Any]]]) -> list[str]:
     cells = [(*_dataset_key(r), r["retriever"]["name"]) for _, r in found]
     repeated = {c[2] for c in cells if cells.count(c) > 1}
     return [
-        f"{r['name']}/{r['retriever']['name']}" if r["retriever"]["name"] in repeated else r["retriever"]["name"]
+        f"{r['name']}/{r['retriever']['name']}"
+        if r["retriever"]["name"] in repeated
+        else r["retriever"]["name"]
         for _, r in found
     ]
 
@@ -146,10 +158,14 @@ def _content_check(
     for key in keys:
         hashes = {r["dataset"]["hashes"]["dataset"] for _, r in found if _dataset_key(r) == key}
         if len(hashes) > 1:
-            mixed.append(f"{key[0]} ({key[1]}): {len(hashes)} different contents: " + ", ".join(sorted(h[:10] for h in hashes)))
+            mixed.append(
+                f"{key[0]} ({key[1]}): {len(hashes)} different contents: "
+                + ", ".join(sorted(h[:10] for h in hashes))
+            )
     if mixed and not allow_mixed:
         raise InputError(
-            "these results were made on different data: " + "; ".join(mixed), remedy="--allow-mixed shows them all the same"
+            "these results were made on different data: " + "; ".join(mixed),
+            remedy="--allow-mixed shows them all the same",
         )
     return [f"NOT COMPARABLE: made on different data: {line}" for line in mixed]
 
@@ -181,9 +197,13 @@ def _per_query(folder: Path, metric: str) -> tuple[list[str], Any]:
 
 
 def _compare(
-    board: Leaderboard, place: Mapping[tuple[str, str, str], tuple[Path, dict[str, Any]]],
-    keys: Sequence[tuple[str, str]], systems: Sequence[str], baseline: str, metric: str,
-) -> None:  # fmt: skip
+    board: Leaderboard,
+    place: Mapping[tuple[str, str, str], tuple[Path, dict[str, Any]]],
+    keys: Sequence[tuple[str, str]],
+    systems: Sequence[str],
+    baseline: str,
+    metric: str,
+) -> None:
     """Differences to the baseline with a paired t-test on per-query scores, Holm-adjusted over the table."""
     compared: list[Cell] = []
     raw: list[float] = []
@@ -232,10 +252,14 @@ def as_json(board: Leaderboard) -> dict[str, Any]:
         "metric": board.metric,
         "datasets": board.datasets,
         "baseline": board.baseline,
-        "significance": {"test": "paired t, two-sided", "correction": "holm", "alpha": ALPHA} if board.baseline else None,
+        "significance": {"test": "paired t, two-sided", "correction": "holm", "alpha": ALPHA}
+        if board.baseline
+        else None,
         "rows": [
             {
-                "system": row.system, "mean": row.mean, "delta": row.delta,
+                "system": row.system,
+                "mean": row.mean,
+                "delta": row.delta,
                 "scores": {
                     name: {"mean": c.score, "delta": c.delta, "p": c.p, "failure": c.failure}
                     for name, c in zip(board.datasets, row.cells, strict=True)
@@ -245,7 +269,7 @@ def as_json(board: Leaderboard) -> dict[str, Any]:
             for row in board.rows
         ],
         "notes": board.notes,
-    }  # fmt: skip
+    }
 
 
 def header(board: Leaderboard) -> list[str]:
@@ -284,7 +308,9 @@ def body(board: Leaderboard) -> list[list[tuple[str, bool]]]:
 def legend(board: Leaderboard) -> list[str]:
     lines = list(board.notes)
     if board.baseline and any(c.mark for r in board.rows for c in r.cells):
-        lines.append(f"▲ ▼ differs from {board.baseline}: paired t-test per query, p < {ALPHA} after Holm's correction")
+        lines.append(
+            f"▲ ▼ differs from {board.baseline}: paired t-test per query, p < {ALPHA} after Holm's correction"
+        )
     if any(r.mean is None for r in board.rows) and len(board.datasets) > 1:
         lines.append("no mean is shown for a system that lacks a dataset")
     return lines
@@ -294,8 +320,10 @@ def as_markdown(board: Leaderboard) -> str:
     columns = header(board)
     lines = ["| " + " | ".join(_escape(c) for c in columns) + " |"]
     lines.append("|" + "|".join([" --- "] + [" ---: "] * (len(columns) - 1)) + "|")
-    for row in body(board):
-        lines.append("| " + " | ".join(f"**{_escape(t)}**" if best else _escape(t) for t, best in row) + " |")
+    lines += [
+        "| " + " | ".join(f"**{_escape(t)}**" if best else _escape(t) for t, best in row) + " |"
+        for row in body(board)
+    ]
     return "\n".join(lines + [""] + [f"{line}  " for line in legend(board)]).rstrip() + "\n"
 
 

@@ -52,7 +52,12 @@ class Scores:
 
 
 def score(
-    run: Run, qrels: Qrels, measures: Sequence[Measure], *, query_ids: Sequence[str], exclusion: Exclusion | None = None
+    run: Run,
+    qrels: Qrels,
+    measures: Sequence[Measure],
+    *,
+    query_ids: Sequence[str],
+    exclusion: Exclusion | None = None,
 ) -> Scores:
     """Per-query values of all measures from one ranking; excluded documents are taken out of the run first."""
     if exclusion is not None:

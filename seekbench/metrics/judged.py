@@ -80,9 +80,12 @@ def join(run: Run, qrels: Qrels) -> Judged:
     at[at == len(keys)] = 0
     found = keys[at] == wanted if len(keys) else np.zeros(len(wanted), dtype=np.bool_)
     return Judged(
-        qrels, query[found].astype(np.int64), rank[found].astype(np.int64), qrels.grades[at[found]].astype(np.int64),
+        qrels,
+        query[found].astype(np.int64),
+        rank[found].astype(np.int64),
+        qrels.grades[at[found]].astype(np.int64),
         (rows >= 0).sum(axis=1).astype(np.int64),
-    )  # fmt: skip
+    )
 
 
 def weighted_count(query: Ints, values: npt.NDArray[Any], queries: int) -> Floats:

@@ -24,10 +24,21 @@ _NAME = re.compile(r"^(?P<base>[a-z_]+)(?:\((?P<args>[^()]*)\))?(?:@(?P<k>[0-9]+
 
 #: other tools' base names -> ours; compared in lower case
 ALIASES = {
-    "ndcg_cut": "ndcg", "nDCG": "ndcg", "map": "ap", "map_cut": "ap", "mean_average_precision": "ap",
-    "r": "recall", "recall_cap": "r_cap", "mrr": "rr", "recip_rank": "rr", "precision": "p",
-    "hit_rate": "success", "hit": "success", "accuracy_at": "success", "top_k_accuracy": "success",
-}  # fmt: skip
+    "ndcg_cut": "ndcg",
+    "nDCG": "ndcg",
+    "map": "ap",
+    "map_cut": "ap",
+    "mean_average_precision": "ap",
+    "r": "recall",
+    "recall_cap": "r_cap",
+    "mrr": "rr",
+    "recip_rank": "rr",
+    "precision": "p",
+    "hit_rate": "success",
+    "hit": "success",
+    "accuracy_at": "success",
+    "top_k_accuracy": "success",
+}
 #: the name that is shown, where the field says something else than the function's name
 SHOWN = {"ap": "map", "rr": "mrr"}
 
@@ -79,7 +90,9 @@ def parse(name: str) -> Measure:
     text = re.sub(r"^([A-Za-z_]+?)(?:_at_|\.|_)([0-9]+)$", r"\1@\2", text)
     match = _NAME.match(text)
     if not match:
-        raise InputError(f"can't read the metric '{name}'", remedy="e.g. ndcg@10, recall@100, map, mrr@10, p(rel=2)@5")
+        raise InputError(
+            f"can't read the metric '{name}'", remedy="e.g. ndcg@10, recall@100, map, mrr@10, p(rel=2)@5"
+        )
     base = match["base"].lower()
     base = ALIASES.get(base, base)
     if base not in functions():

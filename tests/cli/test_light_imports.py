@@ -7,8 +7,22 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "transformers", "sentence_transformers", "datasets", "ranx", "jnius", "pyserini", "faiss", "numba",
-         "pandas", "scipy", "sklearn", "huggingface_hub", "openai"}  # fmt: skip
+HEAVY = {
+    "torch",
+    "transformers",
+    "sentence_transformers",
+    "datasets",
+    "ranx",
+    "jnius",
+    "pyserini",
+    "faiss",
+    "numba",
+    "pandas",
+    "scipy",
+    "sklearn",
+    "huggingface_hub",
+    "openai",
+}
 #: what `--help` and `ls` must not load either
 COLUMNS = {"pyarrow"}
 CODE = """
@@ -30,7 +44,8 @@ def _loaded(*args: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "args", [("--help",), ("run", "--help"), ("ls",), ("ls", "datasets"), ("ls", "metrics"), ("show", "ndcg@10")]
+    "args",
+    [("--help",), ("run", "--help"), ("ls",), ("ls", "datasets"), ("ls", "metrics"), ("show", "ndcg@10")],
 )
 def test_help_and_ls_load_no_columns(args: tuple[str, ...]) -> None:
     loaded = _loaded(*args)
@@ -38,7 +53,13 @@ def test_help_and_ls_load_no_columns(args: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "args", [("validate", "quickstart"), ("run", "quickstart", "--dry-run"), ("validate", "--schema"), ("show", "dense")]
+    "args",
+    [
+        ("validate", "quickstart"),
+        ("run", "quickstart", "--dry-run"),
+        ("validate", "--schema"),
+        ("show", "dense"),
+    ],
 )
 def test_checking_a_config_loads_nothing_heavy(args: tuple[str, ...]) -> None:
     loaded = _loaded(*args)

@@ -15,9 +15,14 @@ from seekbench.errors import InputError
 
 @pytest.mark.parametrize(
     ("pattern", "title", "text", "expected"),
-    [("{title} {text}", "T", "x", "T x"), ("{title} {text}", None, "x", "x"), ("{title} {text}", "", " x ", "x"),
-     ("{{{title}}}: {text}", "T", "x", "{T}: x"), ("passage: {text}", None, "x", "passage: x")],
-)  # fmt: skip
+    [
+        ("{title} {text}", "T", "x", "T x"),
+        ("{title} {text}", None, "x", "x"),
+        ("{title} {text}", "", " x ", "x"),
+        ("{{{title}}}: {text}", "T", "x", "{T}: x"),
+        ("passage: {text}", None, "x", "passage: x"),
+    ],
+)
 def test_templates(pattern: str, title: str | None, text: str, expected: str) -> None:
     assert Corpus.from_lists(["1"], [text], [title]).texts(pattern) == [expected]
 
@@ -36,7 +41,11 @@ def test_unknown_fields_are_named() -> None:
 
 
 def test_metadata_can_be_rendered() -> None:
-    corpus = Corpus(pa.table({"id": ["1", "2"], "text": ["x", "y"], "metadata": ['{"year": 1999, "venue": "SIGIR"}', None]}))
+    corpus = Corpus(
+        pa.table(
+            {"id": ["1", "2"], "text": ["x", "y"], "metadata": ['{"year": 1999, "venue": "SIGIR"}', None]}
+        )
+    )
     assert corpus.texts("{venue} {year} {text}") == ["SIGIR 1999 x", "y"]
     corpus.check_template("{venue}")
 
@@ -44,7 +53,9 @@ def test_metadata_can_be_rendered() -> None:
 def test_rows_and_order() -> None:
     corpus = Corpus.from_lists(["b", "é", "a", "10", "9"], [""] * 5)
     assert corpus.rows_of(["a", "?", "b"]).tolist() == [2, -1, 0]
-    assert [corpus.ids().to_pylist()[i] for i in np.argsort(corpus.order)] == sorted(["b", "é", "a", "10", "9"], key=str.encode)
+    assert [corpus.ids().to_pylist()[i] for i in np.argsort(corpus.order)] == sorted(
+        ["b", "é", "a", "10", "9"], key=str.encode
+    )
     assert corpus.subset(np.array([3, 0])).ids().to_pylist() == ["10", "b"]
 
 
@@ -53,7 +64,9 @@ def test_rows_and_order() -> None:
 def test_hash_does_not_depend_on_chunks(values: list[str | None], size: int) -> None:
     values = [v if v is None else v.encode("utf-8", "ignore").decode() for v in values]
     whole = pa.chunked_array([pa.array(values, pa.string())])
-    parts = pa.chunked_array([pa.array(values[i : i + size], pa.string()) for i in range(0, len(values), size)], type=pa.string())
+    parts = pa.chunked_array(
+        [pa.array(values[i : i + size], pa.string()) for i in range(0, len(values), size)], type=pa.string()
+    )
     assert hashing.of_columns([("x", whole)]) == hashing.of_columns([("x", parts)])
     assert hashing.of_columns([("x", whole.cast(pa.large_string()))]) == hashing.of_columns([("x", whole)])
 
@@ -67,7 +80,14 @@ def test_hash_tells_null_from_empty_and_moved_text() -> None:
 
 
 def test_qrels_rows() -> None:
-    qrels = Qrels.from_triples(np.array([1, 0, 1]), np.array([5, 2, 0]), np.array([1, 2, 0]), queries=3, corpus_size=5, absent_ids=["gone"])
+    qrels = Qrels.from_triples(
+        np.array([1, 0, 1]),
+        np.array([5, 2, 0]),
+        np.array([1, 2, 0]),
+        queries=3,
+        corpus_size=5,
+        absent_ids=["gone"],
+    )
     assert qrels.indptr.tolist() == [0, 1, 3, 3]
     assert qrels.of(1)[0].tolist() == [0, 5]
     assert qrels.query_rows().tolist() == [0, 1, 1]

@@ -71,9 +71,14 @@ basline: bm25
     )
     found = "\n".join(problems(path))
     for line, text in [
-        (3, "dta"), (4, "'pydosc'"), (6, "has no key 'kk1'"), (7, "unknown retriever type 'dens' (did you mean 'dense'?)"),
-        (10, "needs 'minilm'"), (11, "unknown metric 'ndgc@10' (did you mean 'ndcg'"), (12, "has no key 'basline' (did you mean 'baseline'?)"),
-    ]:  # fmt: skip
+        (3, "dta"),
+        (4, "'pydosc'"),
+        (6, "has no key 'kk1'"),
+        (7, "unknown retriever type 'dens' (did you mean 'dense'?)"),
+        (10, "needs 'minilm'"),
+        (11, "unknown metric 'ndgc@10' (did you mean 'ndcg'"),
+        (12, "has no key 'basline' (did you mean 'baseline'?)"),
+    ]:
         assert any(f"FILE:{line}:" in p and text in p for p in found.splitlines()), (line, text, found)
 
 
@@ -125,10 +130,16 @@ retrievers:
     )
     loaded = config.load(path)
     assert [r.name for r in loaded.retrievers] == [
-        "bm25-k1=0.9-b=0.4", "bm25-k1=0.9-b=0.75", "bm25-k1=1.2-b=0.4", "bm25-k1=1.2-b=0.75",
-    ]  # fmt: skip
+        "bm25-k1=0.9-b=0.4",
+        "bm25-k1=0.9-b=0.75",
+        "bm25-k1=1.2-b=0.4",
+        "bm25-k1=1.2-b=0.75",
+    ]
     assert loaded.retrievers[3].retriever.params.b == 0.75
-    top = write(folder, "datasets: [{path: ./data}]\nretrievers: {bm25: {type: bm25}}\nsweep: {retrievers.bm25.k1: [1, 2]}\n")
+    top = write(
+        folder,
+        "datasets: [{path: ./data}]\nretrievers: {bm25: {type: bm25}}\nsweep: {retrievers.bm25.k1: [1, 2]}\n",
+    )
     assert [r.name for r in config.load(top).retrievers] == ["bm25-k1=1", "bm25-k1=2"]
 
 
@@ -148,7 +159,8 @@ retrievers:
 def test_circles(folder: Path) -> None:
     path = write(
         folder,
-        "datasets: [{path: ./data}]\nretrievers: {a: {type: fusion, of: [b, c]}, b: {type: fusion, of: [a, c]}, c: {type: bm25}}\n",
+        "datasets: [{path: ./data}]\n"
+        "retrievers: {a: {type: fusion, of: [b, c]}, b: {type: fusion, of: [a, c]}, c: {type: bm25}}\n",
     )
     assert "need each other: a, b" in problems(path)[0]
 
@@ -175,16 +187,24 @@ def test_yaml_1_2_scalars(folder: Path) -> None:
 
 
 def test_code_cannot_be_named(folder: Path) -> None:
-    path = write(folder, "datasets: [{path: ./data}]\nretrievers: {a: {type: os.system}, b: !!python/object/apply:os.system [ls]}\n")
+    path = write(
+        folder,
+        "datasets: [{path: ./data}]\nretrievers: {a: {type: os.system}, b: !!python/object/apply:os.system [ls]}\n",
+    )
     found = problems(path)
     assert found
-    assert "unknown retriever type" in "\n".join(found) or "could not determine a constructor" in "\n".join(found)
+    assert "unknown retriever type" in "\n".join(found) or "could not determine a constructor" in "\n".join(
+        found
+    )
 
 
 def test_schema_is_valid_json_schema() -> None:
     schema = config.json_schema()
     assert schema["$schema"].endswith("2020-12/schema")
-    types = [c["properties"]["type"]["const"] for c in schema["properties"]["retrievers"]["additionalProperties"]["oneOf"]]
+    types = [
+        c["properties"]["type"]["const"]
+        for c in schema["properties"]["retrievers"]["additionalProperties"]["oneOf"]
+    ]
     assert types == ["bm25", "dense", "fusion", "run_file"]
 
 

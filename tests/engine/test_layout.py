@@ -22,7 +22,9 @@ def test_links_are_relative_and_resolve(name: str) -> None:
 
 
 def test_datasets_has_no_init() -> None:
-    assert not (ROOT / "datasets" / "__init__.py").exists(), "it would hide Hugging Face's datasets at the root"
+    assert not (ROOT / "datasets" / "__init__.py").exists(), (
+        "it would hide Hugging Face's datasets at the root"
+    )
 
 
 def test_huggingface_datasets_is_found_at_the_root() -> None:
@@ -35,9 +37,14 @@ def test_no_module_is_imported_by_its_folder_name() -> None:
     """`import retrievers` would make a second copy of every class."""
     bad = []
     for path in ROOT.rglob("*.py"):
-        if any(part.startswith(".") or part in ("build", "seekbench") for part in path.relative_to(ROOT).parts[:-1]):
+        if any(
+            part.startswith(".") or part in ("build", "seekbench")
+            for part in path.relative_to(ROOT).parts[:-1]
+        ):
             continue
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            if line.strip().startswith(("from retrievers", "import retrievers", "from cli", "import cli", "from configs")):
+            if line.strip().startswith(
+                ("from retrievers", "import retrievers", "from cli", "import cli", "from configs")
+            ):
                 bad.append(f"{path}:{number}")
     assert not bad

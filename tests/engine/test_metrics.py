@@ -17,17 +17,31 @@ from seekbench.metrics.measure import functions, parse, parse_all
 from seekbench.metrics.significance import holm, paired_t
 
 PAIRS = {
-    "ndcg@10": "ndcg_cut_10", "ndcg@3": "ndcg_cut_3", "ndcg": "ndcg", "map": "map", "map@5": "map_cut_5", "mrr": "recip_rank",
-    "p@5": "P_5", "recall@5": "recall_5", "success@1": "success_1", "success@5": "success_5",
-}  # fmt: skip
+    "ndcg@10": "ndcg_cut_10",
+    "ndcg@3": "ndcg_cut_3",
+    "ndcg": "ndcg",
+    "map": "map",
+    "map@5": "map_cut_5",
+    "mrr": "recip_rank",
+    "p@5": "P_5",
+    "recall@5": "recall_5",
+    "success@1": "success_1",
+    "success@5": "success_5",
+}
 DOCS = [f"d{i}" for i in range(12)] + ["é", "10", "9", "D1"]
 
 # Few distinct scores: most hits are tied. 16777216 and ...17 are equal in float32 and not in float64.
 scores = st.sampled_from([0.0, 1.0, -1.0, 0.1, 16777216.0, 16777217.0, 0.12345678901, 0.12345678900])
-runs = st.dictionaries(st.sampled_from(["q1", "q2", "q3"]), st.dictionaries(st.sampled_from(DOCS), scores, min_size=1), min_size=1)
+runs = st.dictionaries(
+    st.sampled_from(["q1", "q2", "q3"]),
+    st.dictionaries(st.sampled_from(DOCS), scores, min_size=1),
+    min_size=1,
+)
 # No negative grades here: pytrec_eval 0.5.11 does not return from some runs with them.
 judgments = st.dictionaries(
-    st.sampled_from(["q1", "q2", "q3"]), st.dictionaries(st.sampled_from(DOCS), st.integers(0, 3), min_size=1), min_size=1
+    st.sampled_from(["q1", "q2", "q3"]),
+    st.dictionaries(st.sampled_from(DOCS), st.integers(0, 3), min_size=1),
+    min_size=1,
 )
 
 
@@ -65,7 +79,9 @@ def test_the_ideal_run_scores_one(qrels: dict[str, Any]) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(runs, judgments)
-def test_an_unjudged_document_below_k_changes_nothing_at_k(run: dict[str, Any], qrels: dict[str, Any]) -> None:
+def test_an_unjudged_document_below_k_changes_nothing_at_k(
+    run: dict[str, Any], qrels: dict[str, Any]
+) -> None:
     longer = {q: {**h, "unjudged": min(h.values()) - 1000.0} for q, h in run.items() if len(h) >= 3}
     shorter = {q: run[q] for q in longer}
     at = ["ndcg@3", "recall@3", "p@3", "success@3", "map@3"]
@@ -98,10 +114,25 @@ def test_nan_and_float_grades_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("given_name", "name"),
-    [("nDCG@10", "ndcg@10"), ("ndcg_cut.10", "ndcg@10"), ("ndcg_cut_10", "ndcg@10"), ("ndcg_at_10", "ndcg@10"), ("NDCG@10", "ndcg@10"),
-     ("R@100", "recall@100"), ("recall.100", "recall@100"), ("AP", "map"), ("map_cut.5", "map@5"), ("recip_rank", "mrr"), ("RR@10", "mrr@10"),
-     ("P_5", "p@5"), ("precision@5", "p@5"), ("hit_rate@3", "success@3"), ("p(rel=2)@5", "p(rel=2)@5"), ("ndcg(gain=linear)@10", "ndcg@10")],
-)  # fmt: skip
+    [
+        ("nDCG@10", "ndcg@10"),
+        ("ndcg_cut.10", "ndcg@10"),
+        ("ndcg_cut_10", "ndcg@10"),
+        ("ndcg_at_10", "ndcg@10"),
+        ("NDCG@10", "ndcg@10"),
+        ("R@100", "recall@100"),
+        ("recall.100", "recall@100"),
+        ("AP", "map"),
+        ("map_cut.5", "map@5"),
+        ("recip_rank", "mrr"),
+        ("RR@10", "mrr@10"),
+        ("P_5", "p@5"),
+        ("precision@5", "p@5"),
+        ("hit_rate@3", "success@3"),
+        ("p(rel=2)@5", "p(rel=2)@5"),
+        ("ndcg(gain=linear)@10", "ndcg@10"),
+    ],
+)
 def test_names(given_name: str, name: str) -> None:
     assert parse(given_name).name == name
     assert parse(parse(given_name).name) == parse(given_name)

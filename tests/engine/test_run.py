@@ -17,7 +17,11 @@ IDS = ["a", "b", "B", "é", "10", "9", "zz", "z"]
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 7), st.sampled_from([0.0, 1.0, 1.5])), unique_by=lambda t: t[0], max_size=8))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 7), st.sampled_from([0.0, 1.0, 1.5])), unique_by=lambda t: t[0], max_size=8
+    )
+)
 def test_rule_is_score_then_id_bytes_descending(hits: list[tuple[int, float]]) -> None:
     corpus = Corpus.from_lists(IDS, [""] * 8)
     rows = np.full((1, 8), -1, np.int32)
@@ -58,12 +62,22 @@ def test_nine_digits_bring_every_float32_back(value: float) -> None:
 
 
 def test_trec_file(tmp_path: Path) -> None:
-    corpus, queries = Corpus.from_lists(["d1", "d2"], ["", ""]), Queries.from_lists(["q1", "q2", "q3"], [""] * 3)
-    run = Run(np.array([[1, 0], [-1, -1], [0, -1]]), np.array([[2.5, 0.1], [-np.inf] * 2, [1e-9, -np.inf]], np.float32))
+    corpus, queries = (
+        Corpus.from_lists(["d1", "d2"], ["", ""]),
+        Queries.from_lists(["q1", "q2", "q3"], [""] * 3),
+    )
+    run = Run(
+        np.array([[1, 0], [-1, -1], [0, -1]]),
+        np.array([[2.5, 0.1], [-np.inf] * 2, [1e-9, -np.inf]], np.float32),
+    )
     write_trec(run, corpus, queries, tmp_path / "run.trec.gz", "my tag")
     with gzip.open(tmp_path / "run.trec.gz", "rt") as handle:
         lines = handle.read().splitlines()
-    assert lines == ["q1 Q0 d2 1 2.5 my_tag", "q1 Q0 d1 2 0.100000001 my_tag", "q3 Q0 d1 1 9.99999972e-10 my_tag"]
+    assert lines == [
+        "q1 Q0 d2 1 2.5 my_tag",
+        "q1 Q0 d1 2 0.100000001 my_tag",
+        "q3 Q0 d1 1 9.99999972e-10 my_tag",
+    ]
     first = (tmp_path / "run.trec.gz").read_bytes()
     write_trec(run, corpus, queries, tmp_path / "run.trec.gz", "my tag")
     assert (tmp_path / "run.trec.gz").read_bytes() == first

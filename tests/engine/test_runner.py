@@ -28,7 +28,28 @@ from seekbench.retrievers import registry
 from seekbench.retrievers.protocol import Context
 from seekbench.store import Store
 
-WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon".split()
+WORDS = [
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+    "epsilon",
+    "zeta",
+    "eta",
+    "theta",
+    "iota",
+    "kappa",
+    "lambda",
+    "mu",
+    "nu",
+    "xi",
+    "omicron",
+    "pi",
+    "rho",
+    "sigma",
+    "tau",
+    "upsilon",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -44,11 +65,18 @@ def make_collection(folder: Path, documents: int = 60, queries: int = 12, seed: 
     rng = random.Random(seed)
     (folder / "qrels").mkdir(parents=True)
     texts = [" ".join(rng.choices(WORDS, k=8)) for _ in range(documents)]
-    (folder / "corpus.jsonl").write_text("".join(json.dumps({"_id": f"d{i}", "text": t}) + "\n" for i, t in enumerate(texts)))
-    (folder / "queries.jsonl").write_text(
-        "".join(json.dumps({"_id": f"q{i}", "text": " ".join(rng.choices(WORDS, k=3))}) + "\n" for i in range(queries))
+    (folder / "corpus.jsonl").write_text(
+        "".join(json.dumps({"_id": f"d{i}", "text": t}) + "\n" for i, t in enumerate(texts))
     )
-    lines = [f"q{i}\td{d}\t{rng.randint(0, 2)}\n" for i in range(queries) for d in rng.sample(range(documents), 5)]
+    (folder / "queries.jsonl").write_text(
+        "".join(
+            json.dumps({"_id": f"q{i}", "text": " ".join(rng.choices(WORDS, k=3))}) + "\n"
+            for i in range(queries)
+        )
+    )
+    lines = [
+        f"q{i}\td{d}\t{rng.randint(0, 2)}\n" for i in range(queries) for d in rng.sample(range(documents), 5)
+    ]
     (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines))
     return folder
 
@@ -74,7 +102,9 @@ def folder(tmp_path: Path) -> Path:
 
 def execute(folder: Path, *overrides: str, **more: Any) -> runner.Outcome:
     loaded = config.load(folder / "run.yaml", overrides)
-    return runner.execute(loaded, output=folder / "out", store=Store(folder / "store"), context=Context(), **more)
+    return runner.execute(
+        loaded, output=folder / "out", store=Store(folder / "store"), context=Context(), **more
+    )
 
 
 def test_a_run_writes_what_the_contract_says(folder: Path) -> None:
@@ -84,7 +114,8 @@ def test_a_run_writes_what_the_contract_says(folder: Path) -> None:
     record = json.loads((cell / "result.json").read_bytes())
     assert record["metrics"]["ndcg@10"]["mean"] == outcome.records[0]["metrics"]["ndcg@10"]["mean"]
     assert record["comparable"] is True
-    assert record["retriever"]["inputs"]["query"] and record["efficiency"]["latency_ms"]["p50"] > 0
+    assert record["retriever"]["inputs"]["query"]
+    assert record["efficiency"]["latency_ms"]["p50"] > 0
     per_query = pq.read_table(cell / "per_query.parquet")
     assert per_query.column_names == ["query_id", "ndcg@10", "map", "recall@10"]
     # The written run, read by trec_eval's own code, gives the recorded scores.
@@ -115,7 +146,11 @@ def test_nothing_is_done_twice(folder: Path) -> None:
     ("override", "calls", "why"),
     [
         ("retrievers.words.weight=3.0", ["search"], "params.weight: 1.0 -> 3.0"),
-        ("retrievers.words.lower=false", ["search"], "params.weight: 2.0 -> 1.0"),  # the nearest is heavy, whose index serves
+        (
+            "retrievers.words.lower=false",
+            ["search"],
+            "params.weight: 2.0 -> 1.0",
+        ),  # the nearest is heavy, whose index serves
         ("retrievers.words.sleep=0.001", [], ""),  # speed only
         ("k=30", ["search", "search"], "k: 20 -> 30"),
         ("metrics=[p@5]", [], ""),
@@ -123,11 +158,13 @@ def test_nothing_is_done_twice(folder: Path) -> None:
         ("datasets.0.query_template='{text} alpha'", ["search", "search"], "queries.template"),
     ],
 )
-def test_a_change_invalidates_what_depends_on_it(folder: Path, override: str, calls: list[str], why: str) -> None:
+def test_a_change_invalidates_what_depends_on_it(
+    folder: Path, override: str, calls: list[str], why: str
+) -> None:
     execute(folder)
     words.CALLS.clear()
     outcome = execute(folder, override)
-    assert words.CALLS == calls
+    assert calls == words.CALLS
     assert why in "\n".join(outcome.explained)
 
 
@@ -155,8 +192,9 @@ def test_changed_judgments_only_score_again(folder: Path) -> None:
 def test_a_failing_cell_loses_no_other(folder: Path) -> None:
     outcome = execute(folder, "retrievers.heavy.fail=search")
     assert [(f.retriever, f.cause) for f in outcome.failures] == [
-        ("heavy", "ValueError: broken inside"), ("both", "needs heavy, which failed"),
-    ]  # fmt: skip
+        ("heavy", "ValueError: broken inside"),
+        ("both", "needs heavy, which failed"),
+    ]
     assert [r["retriever"]["name"] for r in outcome.records] == ["words"]
     again = execute(folder)
     assert not again.failures
@@ -227,7 +265,8 @@ def test_command_line_exit_codes(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     cli = CliRunner()
     good = cli.invoke(app, ["run", "run.yaml"])
     assert good.exit_code == 0, good.output
-    assert "both" in good.output and (folder / "results" / "run" / "leaderboard.md").exists()
+    assert "both" in good.output
+    assert (folder / "results" / "run" / "leaderboard.md").exists()
     assert cli.invoke(app, ["run", "run.yaml", "--set", "retrievers.heavy.fail=search"]).exit_code == 1
     wrong = cli.invoke(app, ["run", "run.yml"])
     assert wrong.exit_code == 2
@@ -255,16 +294,29 @@ def _comparable(output: Path) -> dict[str, Any]:
         record = json.loads(path.read_bytes())
         with gzip.open(path.parent / "run.trec.gz", "rt") as handle:
             found[str(path.relative_to(output))] = (
-                record["metrics"], record["key"], handle.read(), pq.read_table(path.parent / "per_query.parquet").to_pylist(),
-            )  # fmt: skip
+                record["metrics"],
+                record["key"],
+                handle.read(),
+                pq.read_table(path.parent / "per_query.parquet").to_pylist(),
+            )
     return found
 
 
 def _command(folder: Path, name: str) -> list[str]:
     return [
-        sys.executable, str(Path(__file__).parent / "words.py"), "run", "run.yaml", "--output", name, "--store", f"{name}-store",
-        "--set", "retrievers.words.sleep=0.02", "--set", "retrievers.heavy.sleep=0.02",
-    ]  # fmt: skip
+        sys.executable,
+        str(Path(__file__).parent / "words.py"),
+        "run",
+        "run.yaml",
+        "--output",
+        name,
+        "--store",
+        f"{name}-store",
+        "--set",
+        "retrievers.words.sleep=0.02",
+        "--set",
+        "retrievers.heavy.sleep=0.02",
+    ]
 
 
 def test_killed_at_random_moments_it_ends_the_same(folder: Path) -> None:
@@ -273,7 +325,9 @@ def test_killed_at_random_moments_it_ends_the_same(folder: Path) -> None:
     rng = random.Random(4)
     killed = 0
     for _ in range(10):
-        process = subprocess.Popen(_command(folder, "rough"), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            _command(folder, "rough"), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         time.sleep(rng.uniform(0.3, 1.6))
         process.kill()
         killed += process.wait() == -9
@@ -288,7 +342,9 @@ def test_interrupted_by_hand_it_says_so(folder: Path) -> None:
     import signal
 
     command = [*_command(folder, "out"), "--set", "retrievers.words.sleep=30"]
-    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
     assert process.stderr is not None
     time.sleep(3)
     process.send_signal(signal.SIGINT)
@@ -313,7 +369,10 @@ def test_a_run_file_scores_like_the_system_that_wrote_it(folder: Path) -> None:
     execute(folder)
     written = folder / "out" / "data" / "test" / "words" / "run.trec.gz"
     (folder / "again.yaml").write_text(
-        CONFIG.replace("retrievers:", f"retrievers:\n  file: {{type: run_file, path: {written.parent.parent}/words/run.trec.gz}}")
+        CONFIG.replace(
+            "retrievers:",
+            f"retrievers:\n  file: {{type: run_file, path: {written.parent.parent}/words/run.trec.gz}}",
+        )
     )
     loaded = config.load(folder / "again.yaml")
     outcome = runner.execute(loaded, output=folder / "out2", store=Store(folder / "store"), context=Context())
@@ -324,6 +383,8 @@ def test_a_run_file_scores_like_the_system_that_wrote_it(folder: Path) -> None:
 
 def test_the_run_of_another_dataset_is_refused(folder: Path) -> None:
     (folder / "other.trec").write_text("zzz Q0 d1 1 1.0 x\n")
-    (folder / "run.yaml").write_text("datasets: [{path: ./data}]\nretrievers: {file: {type: run_file, path: other.trec}}\nmetrics: [map]\nk: 10\n")
+    (folder / "run.yaml").write_text(
+        "datasets: [{path: ./data}]\nretrievers: {file: {type: run_file, path: other.trec}}\nmetrics: [map]\nk: 10\n"
+    )
     outcome = execute(folder)
     assert "none of its 1 queries" in outcome.failures[0].cause

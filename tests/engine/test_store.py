@@ -40,7 +40,7 @@ def test_explains_what_changed(tmp_path: Path) -> None:
 
 
 def test_differences_name_what_is_new() -> None:
-    assert differences({"a": 1}, {"a": 1, "b": {"c": 2}}) == ["b: null -> {\"c\":2}"]
+    assert differences({"a": 1}, {"a": 1, "b": {"c": 2}}) == ['b: null -> {"c":2}']
 
 
 def test_a_failed_artifact_is_continued(tmp_path: Path) -> None:
@@ -106,9 +106,14 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
 def test_atomic_file_leaves_nothing_behind(tmp_path: Path) -> None:
     target = tmp_path / "file"
     target.write_text("old")
-    with pytest.raises(RuntimeError), atomic_file(target) as part:
-        part.write_text("half")
-        raise RuntimeError
+
+    def fail() -> None:
+        with atomic_file(target) as part:
+            part.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert target.read_text() == "old"
 

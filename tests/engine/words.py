@@ -83,7 +83,9 @@ class WordsSearcher:
             time.sleep(self.owner.params.sleep)
         if self.owner.params.fail == "search":
             raise ValueError("broken inside")
-        scores = np.array([[len(s & set(self._words(q))) for s in self.sets] for q in queries.texts()], dtype=np.float32)
+        scores = np.array(
+            [[len(s & set(self._words(q))) for s in self.sets] for q in queries.texts()], dtype=np.float32
+        )
         rows = np.broadcast_to(np.arange(len(self.sets)), scores.shape)
         return Run.ranked(rows, scores * np.float32(self.owner.params.weight), self.order).cut(k)
 

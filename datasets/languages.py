@@ -3,7 +3,6 @@
 Good enough to say what a collection is made of; never used to choose a stemmer by itself.
 """
 
-# ruff: noqa: RUF001, E501
 # (words of other alphabets are meant; one line a language is easier to check than wrapped ones)
 
 from __future__ import annotations

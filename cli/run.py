@@ -146,7 +146,7 @@ def _finish(
             _print_board(boards[0], config, outcome)
         if written:
             typer.echo(
-                f"\nall metrics: {written[1]}\nrecords, per-query scores, run files: {folder}/<dataset>/<split>/<system>/"
+                f"\nall metrics: {written[1]}\nrecords, scores per query, runs: {folder}/<dataset>/<split>/<system>/"
             )
     for failure in outcome.failures:
         typer.echo(

@@ -66,9 +66,7 @@ def load(
             raise
         return {name: facts[name] for name in ("documents", "queries")}
 
-    artifact = store.get(
-        KIND, recipe, make, on_wait=lambda: progress.note(f"{wanted.id}: another process is reading it")
-    )
+    artifact = store.get(KIND, recipe, make, on_wait=lambda: progress.note("another process is reading it"))
     exclude: Any = wanted.exclude
     key: str | None = None
     if isinstance(wanted.exclude, ExcludeList):
@@ -89,7 +87,7 @@ def load(
     source["language"] = "guessed" if guessed else "declared" if language else "unknown"
     if guessed and language != "en":
         progress.note(
-            f"{wanted.id}: no language is declared; the texts look like '{language}' (say 'language:' to be sure)"
+            f"no language is declared; the texts look like '{language}' (say 'language:' to be sure)"
         )
     if wanted.limited_source is not None:
         source["limited"] = {"documents": wanted.limited_source}

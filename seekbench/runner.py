@@ -96,7 +96,8 @@ def execute(
 def load_dataset(spec: DatasetSpec, *, store: Store, context: Context, limit: int | None = None) -> Dataset:
     from seekbench.datasets.load import load
 
-    return load(spec, store=store, progress=context.progress, offline=context.offline, limit=limit)
+    progress = Labelled(context.progress, spec.id)
+    return load(spec, store=store, progress=progress, offline=context.offline, limit=limit)
 
 
 def _check_local_data(config: RunConfig, store: Store, context: Context) -> None:

@@ -86,7 +86,11 @@ class Context:
 
 @runtime_checkable
 class Searcher(Protocol):
-    """An opened index. `search` may be called many times, with one query or with thousands."""
+    """An opened index. `search` may be called many times, with one query or with thousands.
+
+    Optional: `timings`, seconds by part of the searches so far (`encode`, `search`); `finish(run)`, called with
+    the joined run of all queries, which returns JSON facts for the record or refuses the run.
+    """
 
     def search(self, queries: TextView, k: int, *, context: Context) -> Run:
         """At most k hits a query, ordered by the ranking rule (`Run.ranked`); rows are rows of the corpus."""

@@ -186,7 +186,8 @@ def _search(
     def make_index(folder: Path) -> dict[str, Any]:
         memory, start = environment.PeakMemory(), time.perf_counter()
         facts = dict(retriever.index(documents, folder, context=context))
-        seconds = facts.get("seconds", time.perf_counter() - start)
+        # An interrupted corpus took the time of all calls, which only the retriever knows.
+        seconds = facts.get("encode_seconds") or facts.get("seconds", time.perf_counter() - start)
         return {
             **facts,
             "seconds": seconds,
@@ -274,6 +275,7 @@ def _make_run(
                 run = run.without(_exclusion_of(dataset.exclusion, at, stop), k)
                 _save_block(path, run, seconds)
                 stage.advance(stop - at)
+        timings = dict(getattr(searcher, "timings", {}))  # of the batch alone
         quiet = replace(context, progress=NoProgress())
         latencies = _latencies(searcher, retriever, queries, fetch, cells, quiet) if timed else np.empty(0)
         run = _joined(folder, starts, k)
@@ -290,6 +292,7 @@ def _make_run(
     return {
         "seconds": seconds if timed else None,
         "open_seconds": open_seconds,
+        "timings": timings,
         "units": total,
         "rate": total / max(seconds, 1e-9) if timed else None,
         "latency_ms": _quantiles(latencies),
@@ -473,7 +476,10 @@ def _record(
             "index_seconds": index_facts.get("seconds"),
             "index_bytes": index_facts.get("bytes"),
             "index_documents_per_second": index_facts.get("rate"),
+            "encode_corpus_seconds": index_facts.get("encode_seconds"),
+            "open_seconds": facts["open_seconds"],
             "search_seconds": facts["seconds"],
+            "search_parts_seconds": facts.get("timings", {}),
             "queries_per_second": facts["rate"],
             "latency_ms": facts["latency_ms"],
             "score_seconds": round(score_seconds, 6),

@@ -94,9 +94,8 @@ def main() -> None:
         ]
         ran = subprocess.run(command, check=True, capture_output=True, text=True)
         rows[system] = row = json.loads(ran.stdout.strip().splitlines()[-1])
-        print(
-            f"{system:<10} {row['build']:8.2f} {row['fuse']:8.3f} {options.queries / row['fuse']:10,.0f} {row['peak']:9.0f}"
-        )
+        speed = options.queries / row["fuse"]
+        print(f"{system:<10} {row['build']:8.2f} {row['fuse']:8.3f} {speed:10,.0f} {row['peak']:9.0f}")
     ours, theirs = rows["seekbench"], rows["ranx"]
     print(f"ratio ranx / seekbench: fuse {theirs['fuse'] / ours['fuse']:.1f}, "
           f"build + fuse {(theirs['build'] + theirs['fuse']) / ours['fuse']:.1f}")  # fmt: skip

@@ -89,7 +89,7 @@ def execute(
             for entry in config.retrievers:
                 outcome.failures.append(_failure(spec.id, spec.split, entry.name, error))
             continue
-        _run_dataset(config, dataset, output, store, context, limit, outcome, on_error)
+        _run_dataset(config, dataset, output, store, context, outcome, on_error)
     return outcome
 
 
@@ -120,7 +120,6 @@ def _run_dataset(
     output: Path,
     store: Store,
     context: Context,
-    limit: int | None,
     outcome: Outcome,
     on_error: Callable[[BaseException], None],
 ) -> None:
@@ -135,7 +134,7 @@ def _run_dataset(
             own = replace(context, progress=Labelled(context.progress, label))
             cell, index = _search(entry, retriever, dataset, config.k, cells, store, own, outcome, label)
             cells[entry.name] = cell
-            record = _record(config, entry, retriever, dataset, cell, index, cells, output, context, limit)
+            record = _record(config, entry, retriever, dataset, cell, index, output, context)
             outcome.records.append(record)
         except Exception as error:
             on_error(error)
@@ -391,15 +390,14 @@ def _record(
     dataset: Dataset,
     cell: _Cell,
     index: Artifact | None,
-    cells: Mapping[str, _Cell],
     output: Path,
     context: Context,
-    limit: int | None,
 ) -> dict[str, Any]:
     """Scores a cell and writes its record, or reads back the one that is there if it would be the same."""
     from seekbench.metrics.evaluate import POLICIES, score
 
     folder = records.cell_folder(output, dataset.id, dataset.split, entry.name)
+    limited = dataset.source.get("limited")  # by --limit, or by the config
     names = [m.name for m in config.measures]
     key = hashing.of_json(
         {
@@ -410,7 +408,7 @@ def _record(
             "k": config.k,
             "name": config.name,
             "params": entry.params,
-            "limited": limit,
+            "limited": limited,
             "code": hashing.of_code(
                 "seekbench.runner",
                 "seekbench.metrics.judged",
@@ -469,8 +467,8 @@ def _record(
         },
         "primary_metric": names[0],
         "policies": {**POLICIES, "exclusion": dataset.exclusion.kind},
-        "comparable": limit is None,
-        "limit": limit,
+        "comparable": limited is None,
+        "limited": limited,
         "keys": {"run": cell.artifact.key, "index": index.key if index else None},
         "efficiency": {
             "index_seconds": index_facts.get("seconds"),

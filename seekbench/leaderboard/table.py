@@ -20,7 +20,7 @@ from seekbench.metrics.significance import holm, paired_t
 
 #: Two-sided level of the paired t-test, Holm-adjusted over all comparisons of the table.
 ALPHA = 0.05
-NOT_COMPARABLE = "trial run (--limit): not comparable with any other figure"
+NOT_COMPARABLE = "trial run (limited): not comparable with any other figure"
 
 
 @dataclass

@@ -96,7 +96,7 @@ class PyDocs:
             builder.judgment(split, query_id, document_id, grade, where=where, line=line)
         skipped = counts["files_unreadable"] + counts["files_not_parsed"]
         progress.note(
-            f"{self.subject}: {counts['documents']:,} documents and {counts['queries']:,} queries from "
+            f"{counts['documents']:,} documents and {counts['queries']:,} queries from "
             f"{counts['files']:,} files of {interpreter()}"
             + (f", {skipped:,} files left out" if skipped else ""),
             **counts,

@@ -105,7 +105,10 @@ class Retriever(Protocol):
     Params: the pydantic model of the YAML fields (without `type`).
     index_params: names of the parameters that the index depends on; search_params: those that only the
     search depends on; every other parameter changes speed alone. modules: the modules whose code makes
-    the index or the scores (part of the cache keys). reproducible hardware facts do not belong here.
+    the index or the scores (part of the cache keys).
+
+    Optional: `release()` lets go of a loaded model; `timed = False` says that its speed means nothing;
+    `for_dataset(id, split)` gives the retriever of one dataset; `check_files(datasets)` names missing files.
     """
 
     Params: ClassVar[type[Params]]

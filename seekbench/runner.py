@@ -124,6 +124,8 @@ def _run_dataset(
     on_error: Callable[[BaseException], None],
 ) -> None:
     cells: dict[str, _Cell] = {}
+    # One model stays loaded for all datasets; several would fill the memory, so each goes after its cell.
+    several = sum(hasattr(entry.retriever, "release") for entry in config.retrievers) > 1
     for entry in config.retrievers:
         label = f"{dataset.id} {entry.name}"
         try:
@@ -136,6 +138,8 @@ def _run_dataset(
             cells[entry.name] = cell
             record = _record(config, entry, retriever, dataset, cell, index, output, context)
             outcome.records.append(record)
+            if several:
+                getattr(retriever, "release", lambda: None)()
         except Exception as error:
             on_error(error)
             _stop_if_hopeless(error)

@@ -7,6 +7,7 @@ search, and searches it exactly (`exact`).
 
 from __future__ import annotations
 
+import gc
 import shutil
 import time
 from collections.abc import Mapping
@@ -173,6 +174,17 @@ class Dense:
                 batch_tokens=self.params.batch_tokens,
             )
         return self._encoder
+
+    def release(self) -> None:
+        """Lets go of the loaded model; it is loaded again when it is needed."""
+        if self._encoder is not None:
+            on_gpu = self._encoder.device != "cpu"
+            self._encoder = None
+            gc.collect()
+            if on_gpu:
+                import torch
+
+                torch.cuda.empty_cache()
 
     # -- index ------------------------------------------------------------------------------------------
 

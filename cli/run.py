@@ -133,21 +133,16 @@ def _finish(
     ]
     failures = {(f.dataset, f.split, f.retriever): f.cause for f in outcome.failures}
     names = [m.name for m in config.measures]
-    boards = (
-        [table.build(found, metric=m, baseline=config.baseline, failures=failures) for m in names]
-        if found
-        else []
-    )
-    written = table.write(folder, boards) if boards else []
+    # Also where everything failed: an older table must not stand there as if it were this run's.
+    boards = [table.build(found, metric=m, baseline=config.baseline, failures=failures) for m in names]
+    written = table.write(folder, boards)
     if json_:
         _json_result(progress, boards, outcome, folder)
     else:
-        if boards:
-            _print_board(boards[0], config, outcome)
-        if written:
-            typer.echo(
-                f"\nall metrics: {written[1]}\nrecords, scores per query, runs: {folder}/<dataset>/<split>/<system>/"
-            )
+        _print_board(boards[0], config, outcome)
+        typer.echo(
+            f"\nall metrics: {written[1]}\nrecords, scores per query, runs: {folder}/<dataset>/<split>/<system>/"
+        )
     for failure in outcome.failures:
         typer.echo(
             f"failed: {failure.dataset} ({failure.split}) {failure.retriever}: {failure.cause}", err=True
@@ -163,7 +158,7 @@ def _json_result(progress: Any, boards: list[Any], outcome: Outcome, folder: Pat
     progress.emit(
         "result",
         output=str(folder),
-        leaderboard=table.as_json(boards[0]) if boards else None,
+        leaderboard=table.as_json(boards[0]),
         failures=[vars(f) for f in outcome.failures],
         explained=outcome.explained,
     )

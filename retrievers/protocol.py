@@ -26,7 +26,7 @@ from seekbench.run import Run
 class Params(BaseModel):
     """Base of all parameter models: unknown names are errors, values are immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def from_dicts(
     from seekbench.collection import byte_order
     from seekbench.errors import InputError
 
-    ids = list(qrels)
+    ids = [query for query in qrels if qrels[query]]  # trec_eval knows no query without judgments
     documents = list(dict.fromkeys([d for q in ids for d in (*qrels[q], *run.get(q, {}))]))
     row = {d: i for i, d in enumerate(documents)}
     order = byte_order(pa.array(documents, pa.large_string()))

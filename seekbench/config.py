@@ -325,7 +325,8 @@ def _datasets(model: ConfigModel, marked: Marked, path: Path, report: Report) ->
                 _at(report, marked, at, problem.code, problem.message, problem.remedy)
             continue
         for spec in found:
-            key = (spec.id, spec.split)
+            # Where results go: two names must not share a folder, not even where case does not count.
+            key = (spec.id.replace("/", "__").casefold(), spec.split.casefold())
             if key in seen:
                 _at(
                     report,
@@ -449,6 +450,15 @@ def _swept(model: ConfigModel, marked: Marked, report: Report) -> dict[str, tupl
             )
             continue
         if not grid:
+            if name in out:
+                _at(
+                    report,
+                    marked,
+                    ("retrievers", name),
+                    "sweep",
+                    f"a sweep makes a '{name}' too",
+                    "rename this one",
+                )
             out[name] = (name, fields)
             continue
         combinations = list(itertools.product(*grid.values()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import math
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -17,8 +18,22 @@ BLOCK = 8192
 
 
 def of_json(value: Any) -> str:
-    """sha256 (hex) of a JSON value with sorted keys. Raises TypeError for what JSON cannot hold."""
+    """sha256 (hex) of a JSON value with sorted keys. Raises TypeError for what JSON cannot hold, infinity too:
+    orjson would write it, and NaN, as null."""
+    _refuse_non_finite(value)
     return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _refuse_non_finite(value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise TypeError(f"{value} has no place in a recipe")
+    if isinstance(value, dict):
+        for item in value.values():
+            _refuse_non_finite(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            if not isinstance(item, str | int):
+                _refuse_non_finite(item)
 
 
 def of_file(path: Path) -> str:

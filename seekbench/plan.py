@@ -18,7 +18,7 @@ from seekbench.retrievers.protocol import Context, Retriever, TextView
 from seekbench.store import Store
 
 #: Code that every run passes through.
-_SHARED_MODULES = ("seekbench.run", "seekbench.collection")
+_SHARED_MODULES = ("seekbench.run", "seekbench.collection", "seekbench.retrievers.protocol")
 
 
 def documents_view(dataset: Dataset) -> TextView:
@@ -42,10 +42,19 @@ def _chosen(retriever: Retriever, names: frozenset[str]) -> dict[str, Any]:
 
 
 def index_recipe(
-    config: RetrieverConfig, retriever: Retriever, documents: TextView, identity: Mapping[str, Any]
+    config: RetrieverConfig,
+    retriever: Retriever,
+    documents: TextView,
+    identity: Mapping[str, Any],
+    context: Context,
 ) -> dict[str, Any]:
-    """What an index depends on."""
+    """What an index depends on.
+
+    A retriever's `recipe(documents, context=...)`, where it has one, adds what its parameters resolve to here.
+    """
+    resolve = getattr(retriever, "recipe", None)
     return {
+        "resolved": dict(resolve(documents, context=context)) if resolve else {},
         "subject": config.type,
         "documents": {
             "content": documents.records.content_hash,
@@ -65,12 +74,13 @@ def run_recipe(
     identity: Mapping[str, Any],
     k: int,
     needed: Mapping[str, Mapping[str, Any]],
+    context: Context,
 ) -> dict[str, Any]:
     """What a run depends on. needed: the run recipes of the retrievers that a composite names."""
     documents, queries = documents_view(dataset), queries_view(dataset)
     return {
         "subject": f"{config.type} run",
-        "index": index_recipe(config, retriever, documents, identity),
+        "index": index_recipe(config, retriever, documents, identity, context),
         "queries": {
             "content": queries.records.content_hash,
             "template": queries.template,
@@ -80,7 +90,7 @@ def run_recipe(
         "k": k,
         "exclude": {"kind": dataset.exclusion.kind, "content": dataset.exclusion.content_hash},
         "needs": {name: hashing.of_json(recipe) for name, recipe in needed.items()},
-        "code": {"seekbench.runner": hashing.of_code("seekbench.runner")},
+        "code": {m: hashing.of_code(m) for m in ("seekbench.search", "seekbench.plan")},
     }
 
 
@@ -164,7 +174,7 @@ def plan_cells(
                 cell.problem = str(error)
                 continue
             if retriever.indexes:
-                recipe = index_recipe(entry, retriever, documents_view(dataset), identity)
+                recipe = index_recipe(entry, retriever, documents_view(dataset), identity, context)
                 cell.stages.append(status(store, "index", recipe, len(dataset.corpus), "documents to index"))
             missing = [n for n in retriever.needs if n not in recipes]
             if missing:
@@ -172,7 +182,7 @@ def plan_cells(
                 continue
             k = min(config.k, len(dataset.corpus))
             recipes[entry.name] = run_recipe(
-                entry, retriever, dataset, identity, k, {n: recipes[n] for n in retriever.needs}
+                entry, retriever, dataset, identity, k, {n: recipes[n] for n in retriever.needs}, context
             )
             cell.stages.append(
                 status(store, "run", recipes[entry.name], len(dataset.queries), "queries to search")

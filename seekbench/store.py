@@ -62,9 +62,11 @@ class Store:
         folder = self.folder(kind, recipe)
         try:
             facts = orjson.loads((folder / "facts.json").read_bytes())
-        except (OSError, ValueError):
+            whole = all((folder / name).stat().st_size == size for name, size in facts["_files"].items())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        return Artifact(folder, recipe, facts, reused=True, why="same recipe")
+        # A file that lost its end would otherwise fail every later run, or worse, be scored.
+        return Artifact(folder, recipe, facts, reused=True, why="same recipe") if whole else None
 
     def get(
         self,
@@ -88,12 +90,14 @@ class Store:
             found = self.find(kind, recipe)
             if found:
                 return found
-            if final.exists():  # without facts.json it is no artifact: somebody damaged it
+            if final.exists():  # `find` refused it: somebody damaged it
+                why = "it was damaged"
                 shutil.rmtree(final)
             part = final.with_name(final.name + ".part")
             part.mkdir(parents=True, exist_ok=True)
             (part / "recipe.json").write_bytes(_pretty(recipe))
             facts = dict(make(part))
+            facts["_files"] = _settle(part)
             write_atomic(part / "facts.json", _pretty(facts))
             _sync_folder(part)
             part.rename(final)
@@ -104,6 +108,8 @@ class Store:
         """Why an artifact must be made (or that it is there): what differs from the nearest one that exists."""
         if self.find(kind, recipe):
             return "same recipe"
+        if self.folder(kind, recipe).exists():
+            return "it was damaged"
         partial = self.folder(kind, recipe).with_name(self.folder(kind, recipe).name + ".part").exists()
         if partial:
             return "interrupted before, will continue"
@@ -166,6 +172,23 @@ class Store:
             memo.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(memo, orjson.dumps({"path": str(path), "state": state, "sha256": digest}))
         return digest
+
+
+def _settle(folder: Path) -> dict[str, int]:
+    """Removes what killed writers left, syncs every file to disk (facts.json must not outlive the data that it
+    vouches for), and returns their sizes by relative name."""
+    sizes = {}
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file():
+            continue
+        if path.name.startswith(".") and path.name.endswith(".part"):
+            path.unlink()
+            continue
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())
+        if path.name != "facts.json" or path.parent != folder:
+            sizes[path.relative_to(folder).as_posix()] = path.stat().st_size
+    return sizes
 
 
 def _age(path: Path) -> float:

@@ -100,9 +100,13 @@ def build(
             f"the baseline '{baseline}' is not in these results", remedy=did_you_mean(baseline, systems)
         )
     notes = _content_check(found, keys, allow_mixed)
-    place = {}
-    for (folder, record), name in zip(found, names, strict=True):
-        place[(*_dataset_key(record), name)] = (folder, record)
+    place, left_out = _newest(found, names)
+    notes += left_out
+    if len({orjson.dumps(_policies(r), option=orjson.OPT_SORT_KEYS) for _, r in found}) > 1:
+        notes.append(
+            "NOT COMPARABLE: these results were scored under different policies (see `policies` in the records)"
+        )
+    for folder, record in found:
         if metric not in record["metrics"]:
             raise InputError(
                 f"{folder}: has no metric '{metric}'", remedy=did_you_mean(metric, record["metrics"])
@@ -130,6 +134,11 @@ def build(
     return board
 
 
+def _policies(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of scoring; the exclusion belongs to the dataset."""
+    return {name: value for name, value in record["policies"].items() if name != "exclusion"}
+
+
 def _dataset_key(record: Mapping[str, Any]) -> tuple[str, str]:
     return record["dataset"]["id"], record["dataset"]["split"]
 
@@ -140,15 +149,39 @@ def _dataset_labels(keys: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _system_names(found: Sequence[tuple[Path, dict[str, Any]]]) -> list[str]:
-    """The retriever's name, with the run's name before it where two runs use the same name for one cell."""
-    cells = [(*_dataset_key(r), r["retriever"]["name"]) for _, r in found]
-    repeated = {c[2] for c in cells if cells.count(c) > 1}
-    return [
-        f"{r['name']}/{r['retriever']['name']}"
-        if r["retriever"]["name"] in repeated
-        else r["retriever"]["name"]
-        for _, r in found
-    ]
+    """A name for each record's system: the retriever's own; with the run's name before it, and then a hash behind
+    it, where different systems (type, parameters, model, k) have the same name."""
+    systems = [(r["retriever"]["name"], r["name"], r["retriever"]["system"]) for _, r in found]
+    of_name: dict[str, set[str]] = {}
+    of_both: dict[tuple[str, str], set[str]] = {}
+    for name, run, system in systems:
+        of_name.setdefault(name, set()).add(system)
+        of_both.setdefault((name, run), set()).add(system)
+    names = []
+    for name, run, system in systems:
+        if len(of_name[name]) == 1:
+            names.append(name)
+        elif len(of_both[name, run]) == 1:
+            names.append(f"{run}/{name}")
+        else:
+            names.append(f"{run}/{name}#{system[:6]}")
+    return names
+
+
+def _newest(
+    found: Sequence[tuple[Path, dict[str, Any]]], names: Sequence[str]
+) -> tuple[dict[tuple[str, str, str], tuple[Path, dict[str, Any]]], list[str]]:
+    """One record a cell: where the same system was recorded more than once for a dataset, the newest, and a note."""
+    place: dict[tuple[str, str, str], tuple[Path, dict[str, Any]]] = {}
+    left_out = 0
+    for entry, name in zip(found, names, strict=True):
+        key = (*_dataset_key(entry[1]), name)
+        known = place.get(key)
+        left_out += known is not None
+        if known is None or entry[1]["recorded_at"] > known[1]["recorded_at"]:
+            place[key] = entry
+    notes = [f"{left_out} older record(s) of the same system and dataset are left out"] if left_out else []
+    return place, notes
 
 
 def _content_check(

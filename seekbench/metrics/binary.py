@@ -53,3 +53,12 @@ def recall(judged: Judged, *, k: int, rel: int = 1) -> Floats:
 def success(judged: Judged, *, k: int, rel: int = 1) -> Floats:
     """1 where a relevant document is within k. MTEB's hit_rate, BEIR's Accuracy@k. Source: trec_eval m_success.c."""
     return (judged.count(judged.hits(k, rel)) > 0).astype(np.float64)
+
+
+@register
+def r_cap(judged: Judged, *, k: int, rel: int = 1) -> Floats:
+    """Capped recall: relevant documents within k divided by the most that k could hold, min(k, relevant).
+
+    Another number than recall@k where a query has more than k relevant documents. Source: BEIR's custom_metrics.py.
+    """
+    return divide(judged.count(judged.hits(k, rel)), np.minimum(judged.relevant(rel), k))

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from seekbench.errors import InputError, Report, did_you_mean
 
@@ -36,7 +36,7 @@ ALIASES = {
     "precision": "p",
     "hit_rate": "success",
     "hit": "success",
-    "accuracy_at": "success",
+    "accuracy": "success",
     "top_k_accuracy": "success",
 }
 #: the name that is shown, where the field says something else than the function's name
@@ -116,6 +116,11 @@ def parse(name: str) -> Measure:
             given: int | str = int(value) if isinstance(default, int) else value
         except ValueError:
             raise InputError(f"metric '{name}': {key} must be a whole number, not '{value}'") from None
+        allowed = get_args(get_type_hints(function).get(key))
+        if allowed and given not in allowed:
+            raise InputError(
+                f"metric '{name}': {key} can't be '{value}'", remedy=did_you_mean(value, map(str, allowed))
+            )
         if given != default:
             args.append((key, given))
     return Measure(base, k, tuple(sorted(args)))

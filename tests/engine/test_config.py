@@ -221,3 +221,27 @@ def test_missing_run_files_are_named(folder: Path) -> None:
     found = problems(write(folder, GOOD.replace("some.trec", "'runs/{dataset}.{split}.trec'")))
     assert "FILE:4:" in found[0]
     assert "runs/data.test.trec" in found[0]
+
+
+def test_names_that_would_share_a_folder(folder: Path) -> None:
+    text = "datasets: [{path: ./data, id: a/b}, {path: ./data, id: A__b}]\nretrievers: {bm25: {type: bm25}}\n"
+    assert "is there already" in problems(write(folder, text))[0]
+
+
+def test_a_sweep_does_not_take_a_name_that_is_there(folder: Path) -> None:
+    text = (
+        "datasets: [{path: ./data}]\n"
+        "retrievers: {bm25: {type: bm25, sweep: {k1: [1]}}, bm25-k1=1: {type: bm25}}\n"
+    )
+    assert "a sweep makes a 'bm25-k1=1' too" in problems(write(folder, text))[0]
+
+
+def test_infinite_parameters_are_refused(folder: Path) -> None:
+    found = problems(
+        write(folder, "datasets: [{path: ./data}]\nretrievers: {bm25: {type: bm25, k1: .inf}}\n")
+    )
+    assert "finite" in found[0]
+
+
+def test_words_of_a_metric_are_checked(folder: Path) -> None:
+    assert "gain can't be 'foo'" in problems(write(folder, GOOD + "metrics: [ndcg(gain=foo)@10]\n"))[0]

@@ -94,6 +94,18 @@ def test_missing_queries_count_zero() -> None:
     assert result.mean == {"ndcg@10": 0.5, "mrr": 0.5}
 
 
+def test_queries_with_empty_judgments_do_not_count() -> None:
+    """METRICS.md T6b: pytrec_eval knows no query without judgments."""
+    assert evaluate({"q1": {"a": 1.0}}, {"q1": {"a": 1}, "q2": {}}, ["mrr"]).mean == {"mrr": 1.0}
+
+
+def test_capped_recall() -> None:
+    """METRICS.md T9: 20 relevant, 5 in the top 10: R@10 .25, R_cap@10 .5."""
+    run = {"q": {f"d{i}": float(100 - i) for i in range(5)} | {f"x{i}": float(50 - i) for i in range(5)}}
+    result = evaluate(run, {"q": {f"d{i}": 1 for i in range(20)}}, ["recall@10", "R_cap@10"])
+    assert result.mean == {"recall@10": 0.25, "r_cap@10": 0.5}
+
+
 def test_an_empty_run_scores_zero() -> None:
     assert evaluate({}, {"q1": {"a": 1}}, ["ndcg@10"]).mean["ndcg@10"] == 0.0
 
@@ -141,7 +153,7 @@ def test_names(given_name: str, name: str) -> None:
 def test_every_measure_has_a_definition_and_a_source() -> None:
     for name, function in functions().items():
         assert "Source:" in (function.__doc__ or ""), name
-    assert len(functions()) == 7
+    assert len(functions()) == 8
 
 
 def test_wrong_names_are_reported_together() -> None:

@@ -388,3 +388,68 @@ def test_the_run_of_another_dataset_is_refused(folder: Path) -> None:
     )
     outcome = execute(folder)
     assert "none of its 1 queries" in outcome.failures[0].cause
+
+
+def test_a_failure_does_not_leave_an_old_score_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    cli = CliRunner()
+    assert cli.invoke(app, ["run", "run.yaml"]).exit_code == 0
+    broken = ["--set", "retrievers.heavy.fail=search", "--set", "retrievers.words.fail=search"]
+    assert cli.invoke(app, ["run", "run.yaml", *broken]).exit_code == 1
+    cell = folder / "results" / "run" / "data" / "test" / "heavy"
+    assert {p.name for p in cell.glob("*.json")} == {"failure.json", "result.previous.json"}
+    assert "failed" in (folder / "results" / "run" / "leaderboard.md").read_text()
+    assert cli.invoke(app, ["leaderboard", "results/run"]).exit_code == 2
+    assert cli.invoke(app, ["run", "run.yaml"]).exit_code == 0
+    assert not (cell / "failure.json").exists()
+
+
+def test_mixed_files_of_two_runs_are_written_anew(folder: Path) -> None:
+    before = execute(folder).records[0]
+    cell = folder / "out" / "data" / "test"
+    (cell / "heavy" / "per_query.parquet").replace(cell / "words" / "per_query.parquet")
+    after = execute(folder).records[0]
+    assert after["recorded_at"] >= before["recorded_at"]
+    means = pq.read_table(cell / "words" / "per_query.parquet").to_pandas()["ndcg@10"].mean()
+    assert abs(means - after["metrics"]["ndcg@10"]["mean"]) < 1e-12
+
+
+def test_different_systems_of_one_name_are_told_apart(folder: Path) -> None:
+    execute(folder)
+    loaded = config.load(folder / "run.yaml", ["retrievers.heavy.weight=-1.0"])
+    runner.execute(loaded, output=folder / "out2", store=Store(folder / "store"), context=Context())
+    board = table.build(table.load([folder / "out", folder / "out2"]))
+    names = sorted(r.system for r in board.rows)
+    assert names[-1] == "words"  # the same system in both
+    assert len([n for n in names if n.startswith("run/heavy#")]) == 2
+    assert len([n for n in names if n.startswith("run/both#")]) == 2  # its parts differ
+    assert any("older record" in note for note in board.notes)
+
+
+def test_a_damaged_artifact_is_made_again(folder: Path) -> None:
+    before = execute(folder).records[0]
+    for path in (folder / "store" / "run").glob("*/doc_rows.npy"):
+        path.write_bytes(path.read_bytes()[:100])
+    (folder / "out").rename(folder / "gone")
+    outcome = execute(folder)
+    assert outcome.records[0]["metrics"] == before["metrics"]
+    assert any("damaged" in line for line in outcome.explained)
+
+
+def test_a_document_twice_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = words.WordsSearcher.search
+
+    def twice(self: Any, queries: Any, k: int, *, context: Context) -> Any:
+        run = original(self, queries, k, context=context)
+        run.doc_rows[:, 1] = run.doc_rows[:, 0]
+        return run
+
+    monkeypatch.setattr(words.WordsSearcher, "search", twice)
+    outcome = execute(folder)
+    assert "returned a document twice for 12 queries" in outcome.failures[0].cause
+
+
+def test_a_composite_takes_the_time_of_its_parts(folder: Path) -> None:
+    by_name = {r["retriever"]["name"]: r for r in execute(folder).records}
+    rate = {name: r["efficiency"]["queries_per_second"] for name, r in by_name.items()}
+    assert rate["both"] < min(rate["words"], rate["heavy"])

@@ -105,9 +105,9 @@ if __name__ == "__main__":
     import words
 
     words.register()
-    from seekbench import runner
+    from seekbench import search
 
-    runner._BLOCK_HITS = 200  # several blocks of queries even in a small collection
+    search.BLOCK_HITS = 200  # several blocks of queries even in a small collection
     from seekbench.cli.app import main
 
     main()

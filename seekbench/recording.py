@@ -1,0 +1,206 @@
+"""Writes what a cell gave: `result.json`, scores per query and the run file; or what went wrong.
+
+Several runs may write into one folder: each holds it alone while it writes, and the record holds the hashes of
+the files beside it, so that a mixture is seen and written anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from seekbench import hashing
+from seekbench.collection import Dataset
+from seekbench.config import RetrieverConfig, RunConfig
+from seekbench.errors import InputError
+from seekbench.leaderboard import records
+from seekbench.metrics.measure import FAMILIES
+from seekbench.retrievers.protocol import Retriever
+from seekbench.run import write_trec
+from seekbench.search import Found
+from seekbench.store import Artifact, atomic_file, write_atomic
+
+_FILES = ("per_query.parquet", "run.trec.gz")
+
+
+def record(
+    config: RunConfig,
+    entry: RetrieverConfig,
+    retriever: Retriever,
+    dataset: Dataset,
+    cell: Found,
+    index: Artifact | None,
+    output: Path,
+) -> dict[str, Any]:
+    """Scores a cell and writes its record, or reads back the one that is there if it would be the same."""
+    folder = records.cell_folder(output, dataset.id, dataset.split, entry.name)
+    limited = dataset.source.get("limited")  # by --limit, or by the config
+    names = [m.name for m in config.measures]
+    key = hashing.of_json(
+        {
+            "schema": records.SCHEMA_VERSION,
+            "run": cell.artifact.key,
+            "dataset": dataset.hashes,
+            "metrics": names,
+            "k": config.k,
+            "name": config.name,
+            "params": entry.params,
+            "limited": limited,
+            "code": hashing.of_code(
+                __name__,
+                "seekbench.run",
+                "seekbench.metrics.judged",
+                "seekbench.metrics.evaluate",
+                *(f"seekbench.metrics.{family}" for family in FAMILIES),
+            ),
+        }
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        known = _same(folder, key)
+        if known:
+            (folder / "failure.json").unlink(missing_ok=True)
+            return known
+        return _write(config, entry, retriever, dataset, cell, index, folder, key)
+
+
+def _write(
+    config: RunConfig,
+    entry: RetrieverConfig,
+    retriever: Retriever,
+    dataset: Dataset,
+    cell: Found,
+    index: Artifact | None,
+    folder: Path,
+    key: str,
+) -> dict[str, Any]:
+    import pyarrow.parquet as pq
+
+    from seekbench.metrics.evaluate import POLICIES, score
+
+    limited = dataset.source.get("limited")
+    names = [m.name for m in config.measures]
+    start = time.perf_counter()
+    ids = dataset.queries.ids().to_pylist()
+    scores = score(cell.run, dataset.qrels, config.measures, query_ids=ids, exclusion=dataset.exclusion)
+    score_seconds = time.perf_counter() - start
+    facts = cell.artifact.facts
+    index_facts = dict(index.facts) if index else {}
+    judged = dataset.qrels
+    positives = np.bincount(judged.query_rows()[judged.grades > 0], minlength=judged.num_queries)
+    record: dict[str, Any] = {
+        "key": key,
+        "name": config.name,
+        "dataset": {
+            "id": dataset.id,
+            "split": dataset.split,
+            "hashes": dataset.hashes,
+            "source": dict(dataset.source),
+            "template": dataset.template,
+            "query_template": dataset.query_template,
+            "language": dataset.language,
+            "exclusion": dataset.exclusion.kind,
+            "documents": len(dataset.corpus),
+            "queries": len(dataset.queries),
+            "judgments": len(judged),
+            "judged_documents_absent": len(judged.absent_ids),
+            "queries_without_positives": int((positives == 0).sum()),
+            "main_metric": dataset.main_metric,
+        },
+        "retriever": {
+            "name": entry.name,
+            "type": entry.type,
+            "system": cell.system,
+            "config": dict(entry.params),
+            "params": retriever.params.model_dump(mode="json"),
+            "identity": dict(cell.identity),
+            "needs": list(retriever.needs),
+            "describe": facts.get("describe", {}),
+            "details": facts.get("details", {}),
+            "inputs": facts.get("inputs", {}),
+        },
+        "k": config.k,
+        "metrics": {
+            m.name: {"mean": mean, "std": float(scores.values[:, i].std(ddof=1)) if len(ids) > 1 else None}
+            for i, (m, mean) in enumerate(zip(config.measures, scores.mean.values(), strict=True))
+        },
+        "primary_metric": names[0],
+        "policies": {**POLICIES, "exclusion": dataset.exclusion.kind},
+        "comparable": limited is None,
+        "limited": limited,
+        "keys": {"run": cell.artifact.key, "index": index.key if index else None},
+        "efficiency": {
+            "index_seconds": index_facts.get("seconds"),
+            "index_bytes": index_facts.get("bytes"),
+            "index_documents_per_second": index_facts.get("rate"),
+            "encode_corpus_seconds": index_facts.get("encode_seconds"),
+            "open_seconds": facts["open_seconds"],
+            "search_seconds": facts["seconds"],
+            "search_parts_seconds": facts.get("timings", {}),
+            "queries_per_second": facts["rate"],
+            "latency_ms": facts["latency_ms"],
+            "score_seconds": round(score_seconds, 6),
+            "peak_memory_bytes": {
+                "index": index_facts.get("peak_memory_bytes"),
+                "search": facts["peak_memory_bytes"],
+            },
+            "threads": facts.get("threads"),
+        },
+        "index": {k: v for k, v in index_facts.items() if k not in ("hardware", "versions", "_files")},
+        "queries_without_hits": facts["queries_without_hits"],
+        "hardware": facts["hardware"],
+        "versions": facts["versions"],
+        "made_at": facts["made_at"],
+        "recorded_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    # result.json is the last file written, so it vouches for the others.
+    (folder / "result.json").unlink(missing_ok=True)
+    with atomic_file(folder / "per_query.parquet") as part:
+        pq.write_table(scores.per_query, part)
+    write_trec(cell.run, dataset.corpus, dataset.queries, folder / "run.trec.gz", tag=entry.name)
+    record["files"] = {name: hashing.of_file(folder / name) for name in _FILES}
+    records.write(folder, record)
+    (folder / "failure.json").unlink(missing_ok=True)
+    return records.read(folder)
+
+
+def record_failure(output: Path, dataset: str, split: str, retriever: str, cause: str) -> None:
+    """Writes `failure.json`; an earlier record of the cell is kept as `result.previous.json`, so that no
+    leaderboard shows it for the run that failed."""
+    folder = records.cell_folder(output, dataset, split, retriever)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        if (folder / "result.json").exists():
+            (folder / "result.json").replace(folder / "result.previous.json")
+        failed = {"cause": cause, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+        write_atomic(folder / "failure.json", orjson.dumps(failed, option=orjson.OPT_INDENT_2))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Holds a lock on the folder; it dies with the process."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _same(folder: Path, key: str) -> dict[str, Any] | None:
+    """The record that is there, if it is the one that would be written and its files are whole."""
+    try:
+        known = records.read(folder)
+        whole = all(hashing.of_file(folder / name) == known["files"][name] for name in _FILES)
+    except (InputError, OSError, KeyError, TypeError):
+        return None
+    return known if whole and known.get("key") == key else None

@@ -1,0 +1,229 @@
+"""The search of one cell: in blocks of queries that survive an interruption, timed, joined into one run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seekbench import environment, plan
+from seekbench.collection import Dataset, Exclusion
+from seekbench.progress import NoProgress
+from seekbench.retrievers.protocol import Context, Retriever
+from seekbench.run import Run
+from seekbench.store import Artifact, atomic_file
+
+#: Hits (queries x k) of one block of a search: what an interruption may lose, and what bounds memory.
+BLOCK_HITS = 2_000_000
+#: Queries that are asked one at a time for the latency figures, and the seconds that may take.
+_LATENCY_QUERIES, _LATENCY_SECONDS = 50, 10.0
+_SHOWN_INPUTS = 3
+
+
+@dataclass
+class Found:
+    """What later steps of a dataset need of a finished search. system: hash of what makes it this system."""
+
+    recipe: dict[str, Any]
+    identity: Mapping[str, Any]
+    system: str
+    artifact: Artifact
+    run: Run
+
+
+def search(
+    retriever: Retriever,
+    index: Path | None,
+    dataset: Dataset,
+    k: int,
+    cells: Mapping[str, Found],
+    folder: Path,
+    context: Context,
+) -> dict[str, Any]:
+    """Searches in blocks of queries, each kept in `folder` when it is done, and joins them at the end.
+
+    cells: finished searches of the same dataset by retriever. Returns facts for the record; the run lies in `folder`.
+    """
+    queries = plan.queries_view(dataset)
+    documents = plan.documents_view(dataset)
+    total = len(queries)
+    fetch = min(k + dataset.exclusion.most, len(documents))
+    size = max(1, BLOCK_HITS // max(1, fetch))
+    timed = getattr(retriever, "timed", True)  # a run file's speed is nobody's
+    memory = environment.PeakMemory()
+    queries_shown = retriever.render(queries.texts(0, min(_SHOWN_INPUTS, total)), "query", context=context)
+    documents_shown = retriever.render(
+        documents.texts(0, min(_SHOWN_INPUTS, len(documents))), "document", context=context
+    )
+
+    opened = time.perf_counter()
+    searcher = retriever.open(index, documents, context=context)
+    open_seconds = time.perf_counter() - opened
+    try:
+        starts = range(0, total, size)
+        done = sum(min(size, total - at) for at in starts if (folder / f"block-{at}.npz").exists())
+        # One block: the retriever shows its own stages. Several: one bar over all of them says more.
+        many = len(starts) > 1
+        inner = replace(context, progress=NoProgress()) if many else context
+        shown_by = context.progress if many else NoProgress()
+        with shown_by.stage("search", total=total, unit="queries", done=done) as stage:
+            for at in starts:
+                path = folder / f"block-{at}.npz"
+                if path.exists():
+                    continue
+                stop = min(at + size, total)
+                rows = np.arange(at, stop)
+                before = dict(getattr(searcher, "timings", {}))
+                begin = time.perf_counter()
+                run = searcher.search(
+                    queries.take(rows), fetch, context=_with_runs(inner, retriever, cells, at, stop)
+                )
+                spent = {"all": time.perf_counter() - begin}
+                for part, total_so_far in getattr(searcher, "timings", {}).items():
+                    spent[part] = total_so_far - before.get(part, 0.0)
+                _check(run, stop - at)
+                _save_block(path, run.without(_exclusion_of(dataset.exclusion, at, stop), k), spent)
+                stage.advance(stop - at)
+        quiet = replace(context, progress=NoProgress())
+        latencies = _latencies(searcher, retriever, queries, fetch, cells, quiet) if timed else np.empty(0)
+        run, timings = _joined(folder, starts, k)
+        finish = getattr(searcher, "finish", None)
+        details = finish(run) if finish else {}
+    finally:
+        searcher.close()
+
+    # A composite's answer takes the time of its parts too; unknown where one of them is not timed.
+    own = timings.pop("all", 0.0)
+    inherited = [cells[name].artifact.facts["total_seconds"] for name in retriever.needs]
+    seconds = own + sum(inherited) if timed and None not in inherited else None
+    run.save(folder)
+    np.save(folder / "latencies.npy", latencies)
+    for at in starts:
+        (folder / f"block-{at}.npz").unlink()
+    return {
+        "seconds": own if timed else None,
+        "total_seconds": seconds,
+        "open_seconds": open_seconds,
+        "timings": timings,
+        "units": total,
+        "rate": None if seconds is None else total / max(seconds, 1e-9),
+        "latency_ms": _quantiles(latencies),
+        "hits": int(run.lengths().sum()),
+        "queries_without_hits": int((run.lengths() == 0).sum()),
+        "peak_memory_bytes": memory.bytes(),
+        "threads": context.threads,
+        "inputs": {"query": queries_shown, "document": documents_shown},
+        "details": details,
+        "describe": dict(retriever.describe(context=context)),
+        **made_here(),
+    }
+
+
+def _check(run: Run, queries: int) -> None:
+    """Refuses what no retriever may return: too few queries, or a document twice (which would score double)."""
+    if run.num_queries != queries:
+        raise RuntimeError(f"the retriever answered {run.num_queries} of {queries} queries")
+    ordered = np.sort(run.doc_rows, axis=1)
+    twice = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
+    if twice.any():
+        raise RuntimeError(
+            f"the retriever returned a document twice for {int(twice.any(axis=1).sum())} queries"
+        )
+
+
+def _save_block(path: Path, run: Run, spent: Mapping[str, float]) -> None:
+    with atomic_file(path) as part, part.open("wb") as handle:
+        timings = {f"seconds.{name}": np.float64(seconds) for name, seconds in spent.items()}
+        np.savez(handle, allow_pickle=False, rows=run.doc_rows, scores=run.scores, **timings)
+
+
+def _joined(folder: Path, starts: range, k: int) -> tuple[Run, dict[str, float]]:
+    """The whole run, and the seconds of all blocks by part of the work."""
+    rows, scores = [], []
+    timings: dict[str, float] = {}
+    for at in starts:
+        with np.load(folder / f"block-{at}.npz") as block:
+            rows.append(block["rows"])
+            scores.append(block["scores"])
+            for name in block.files:
+                if name.startswith("seconds."):
+                    part = name.removeprefix("seconds.")
+                    timings[part] = timings.get(part, 0.0) + float(block[name])
+    if not rows:
+        return Run.empty(0, k), timings
+    width = max(part.shape[1] for part in rows)
+    joined = Run(
+        np.concatenate([_padded(part, width, -1) for part in rows]),
+        np.concatenate([_padded(part, width, -np.inf) for part in scores]),
+    )
+    return joined, timings
+
+
+def _padded(array: Any, width: int, fill: float) -> Any:
+    missing = width - array.shape[1]
+    return array if not missing else np.pad(array, ((0, 0), (0, missing)), constant_values=fill)
+
+
+def _with_runs(
+    context: Context, retriever: Retriever, cells: Mapping[str, Found], start: int, stop: int
+) -> Context:
+    if not retriever.needs:
+        return context
+    runs = {
+        name: Run(cells[name].run.doc_rows[start:stop], cells[name].run.scores[start:stop])
+        for name in retriever.needs
+    }
+    return replace(context, runs=runs)
+
+
+def _exclusion_of(exclusion: Exclusion, start: int, stop: int) -> Exclusion:
+    left, right = np.searchsorted(exclusion.query_rows, [start, stop])
+    return Exclusion(exclusion.kind, exclusion.query_rows[left:right] - start, exclusion.doc_rows[left:right])
+
+
+def _latencies(
+    searcher: Any, retriever: Retriever, queries: Any, k: int, cells: Mapping[str, Found], context: Context
+) -> Any:
+    """Seconds of queries asked one at a time, warm, after the batch; the same queries for every retriever.
+
+    A composite's figure adds those of the retrievers it needs.
+    """
+    total = len(queries)
+    chosen: Any = np.unique(np.linspace(0, total - 1, min(_LATENCY_QUERIES, total)).astype(np.int64))
+    seconds: list[float] = []
+    begin = time.perf_counter()
+    for place, row in enumerate(chosen):
+        one = queries.take(np.array([row]))
+        inner = _with_runs(context, retriever, cells, int(row), int(row) + 1)
+        start = time.perf_counter()
+        searcher.search(one, k, context=inner)
+        took = time.perf_counter() - start
+        for name in retriever.needs:
+            of_needed = np.load(cells[name].artifact.folder / "latencies.npy")
+            took += float(of_needed[place]) if place < len(of_needed) else float("nan")
+        seconds.append(took)
+        if time.perf_counter() - begin > _LATENCY_SECONDS and len(seconds) >= 5:
+            break
+    return np.array(seconds)
+
+
+def _quantiles(seconds: Any) -> dict[str, float | int | None]:
+    known = seconds[~np.isnan(seconds)] * 1000
+    if not len(known):
+        return {"p50": None, "p95": None, "queries": 0}
+    p50, p95 = np.percentile(known, [50, 95])
+    return {"p50": round(float(p50), 4), "p95": round(float(p95), 4), "queries": len(known)}
+
+
+def made_here() -> dict[str, Any]:
+    """Time, hardware and versions, for facts."""
+    return {
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hardware": {**environment.hardware(), "gpus": environment.gpus()},
+        "versions": environment.versions(),
+    }

@@ -39,10 +39,38 @@ def handled(function: F) -> F:
             if isinstance(error, InputError):
                 print_report(error.report)
                 raise typer.Exit(WRONG_INPUT) from None
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {_said(error)}", err=True)
             raise typer.Exit(WRONG_INPUT if isinstance(error, MissingError) else FAILED) from None
 
     return inner  # type: ignore[return-value]
+
+
+def _said(error: SeekbenchError | OSError) -> str:
+    """One line; for the system's errors with the file, and what to do about a full disk."""
+    import errno
+
+    if not isinstance(error, OSError):
+        return str(error)
+    place = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+        return f"{place}the disk is full; make room and run the same command again, it continues"
+    return f"{place}{error.strerror or error}"
+
+
+def make_writable(folder: Path, option: str) -> None:
+    """Makes a folder and tries it, so that a wrong place is said before any work. Raises InputError."""
+    import tempfile
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"can't write to {folder}: {error.strerror or error}",
+            where=option,
+            remedy="choose another folder",
+        ) from None
 
 
 def print_report(report: Report) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,19 +71,38 @@ def run(
     from seekbench import config as configs
     from seekbench.store import Store
 
-    path, shown = common.find_config(config)
-    loaded = configs.load(path, set_ or [], shown=shown)
     progress = _progress(json_)
-    context = _context(progress, offline, device, threads, trust_remote_code)
+    with _reported(progress if json_ else None):
+        path, shown = common.find_config(config)
+        loaded = configs.load(path, set_ or [], shown=shown)
+        context = _context(progress, offline, device, threads, trust_remote_code)
+        local = replace(context, offline=True)
+        configs.check_resolvable(loaded, local).raise_if_errors()
     opened = Store(store)
-    folder = output or Path("results") / loaded.name
+    name = loaded.name if limit is None else f"{loaded.name}.limit-{limit}"
+    folder = output or Path("results") / name
     if dry_run:
         _print_plan(loaded, opened, context, json_)
         return
+    common.make_writable(folder, "--output")
+    common.make_writable(opened.root, "--store")
     from seekbench.runner import execute
 
     outcome = execute(loaded, output=folder, store=opened, context=context, limit=limit, on_error=_traceback)
     _finish(loaded, outcome, folder, explain, json_, progress)
+
+
+@contextmanager
+def _reported(events: Any) -> Iterator[None]:
+    """With --json, mistakes of the input are an event too."""
+    from seekbench.errors import InputError
+
+    try:
+        yield
+    except InputError as error:
+        if events is not None:
+            events.emit("error", problems=[asdict(p) for p in error.report.problems])
+        raise
 
 
 def _context(progress: Progress, offline: bool, device: str, threads: int | None, trust: bool) -> Any:
@@ -135,11 +157,12 @@ def _finish(
     names = [m.name for m in config.measures]
     # Also where everything failed: an older table must not stand there as if it were this run's.
     boards = [table.build(found, metric=m, baseline=config.baseline, failures=failures) for m in names]
+    if not json_:
+        _print_board(boards[0], config, outcome)
     written = table.write(folder, boards)
     if json_:
         _json_result(progress, boards, outcome, folder)
     else:
-        _print_board(boards[0], config, outcome)
         typer.echo(
             f"\nall metrics: {written[1]}\nrecords, scores per query, runs: {folder}/<dataset>/<split>/<system>/"
         )
@@ -185,8 +208,6 @@ def _print_board(board: Any, config: RunConfig, outcome: Outcome) -> None:
 
 
 def _print_plan(config: RunConfig, store: Any, context: Any, json_: bool) -> None:
-    from dataclasses import asdict
-
     from seekbench import plan
     from seekbench.collection import Dataset
     from seekbench.datasets.load import stored

@@ -22,13 +22,19 @@ def validate(
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of a config, for editors.")
     ] = False,
+    data: Annotated[
+        bool, typer.Option("--data", help="Configs: also read the local datasets, and report their defects.")
+    ] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Never touch the network.", envvar="SEEKBENCH_OFFLINE")
+    ] = False,
     leakage: Annotated[bool, typer.Option(help="Datasets: look for leakage across splits.")] = True,
 ) -> None:
     """Check a config or a dataset. Errors exit with 2, warnings don't.
 
     Examples:  seekbench validate my.yaml   |   seekbench validate dataset ./my-collection
     """
-    from seekbench.errors import InputError
+    from seekbench.errors import InputError, did_you_mean
 
     if schema:
         import json
@@ -43,20 +49,29 @@ def validate(
     elif len(words) == 1:
         kind, name = ("dataset" if Path(words[0]).is_dir() else "config"), words[0]
     else:
-        raise InputError(
-            "name a config, or `dataset PATH`", remedy="e.g. seekbench validate dataset ./my-collection"
-        )
+        near = did_you_mean(words[0], ["dataset", "config"]) if len(words) == 2 else ""
+        example = "e.g. seekbench validate dataset ./my-collection"
+        raise InputError("name a config, or `dataset PATH`", remedy=near or example)
     if kind == "dataset":
-        _dataset(name, json_, leakage)
+        _dataset(name, json_, leakage, offline)
     else:
-        _config(name, set_ or [], json_)
+        _config(name, set_ or [], json_, data)
 
 
-def _config(name: str, overrides: list[str], json_: bool) -> None:
+def _config(name: str, overrides: list[str], json_: bool, data: bool) -> None:
     from seekbench import config as configs
+    from seekbench.retrievers.protocol import Context
 
     path, shown = common.find_config(name)
     loaded = configs.load(path, overrides, shown=shown)
+    report = configs.check_resolvable(loaded, Context(offline=True))
+    report.raise_if_errors()
+    common.print_report(report)
+    if data:
+        from seekbench.runner import check_local_data
+        from seekbench.store import Store
+
+        check_local_data(loaded, Store(), Context(offline=True))
     if json_:
         import json
 
@@ -77,12 +92,12 @@ def _config(name: str, overrides: list[str], json_: bool) -> None:
     )
 
 
-def _dataset(name: str, json_: bool, leakage: bool) -> None:
+def _dataset(name: str, json_: bool, leakage: bool, offline: bool) -> None:
     from seekbench.datasets.validate import validate as check
     from seekbench.progress import NoProgress, PlainProgress, RichProgress
 
     progress = NoProgress() if json_ else RichProgress() if common.is_terminal() else PlainProgress()
-    result = check(name, progress=progress, leakage=leakage)
+    result = check(name, progress=progress, leakage=leakage, offline=offline)
     if json_:
         import json
         from dataclasses import asdict

@@ -20,6 +20,7 @@ QrelsLike = Qrels | Mapping[str, Mapping[str, int]]
 def load_dataset(
     dataset: str | Mapping[str, Any],
     *,
+    split: str | None = None,
     store: Path | None = None,
     offline: bool = False,
     limit: int | None = None,
@@ -33,7 +34,13 @@ def load_dataset(
     from seekbench.progress import NoProgress
     from seekbench.store import Store
 
-    entry = dataset if isinstance(dataset, str) else dict(dataset)
+    entry: Any = dataset if isinstance(dataset, str) else dict(dataset)
+    if split is not None:
+        is_path = isinstance(entry, str) and entry.startswith((".", "/", "~"))
+        entry = {
+            **({"path" if is_path else "name": entry} if isinstance(entry, str) else entry),
+            "split": split,
+        }
     (spec,) = catalogue.parse(entry, base=Path.cwd())
     return load(spec, store=Store(store), progress=NoProgress(), offline=offline, limit=limit)
 
@@ -95,7 +102,7 @@ def run(
     return outcome.records
 
 
-def evaluate(run: RunLike, qrels: QrelsLike, metrics: Sequence[str]) -> Scores:
+def evaluate(run: RunLike, qrels: QrelsLike, metrics: str | Sequence[str]) -> Scores:
     """Scores a run: `evaluate(run, qrels, ["ndcg@10"]).mean["ndcg@10"]`; `.per_query` is an Arrow table.
 
     run, qrels: `{query: {document: score}}` and `{query: {document: grade}}`, or a Run and the Qrels of the
@@ -105,7 +112,7 @@ def evaluate(run: RunLike, qrels: QrelsLike, metrics: Sequence[str]) -> Scores:
     from seekbench.metrics.evaluate import score
     from seekbench.metrics.measure import parse_all
 
-    measures = parse_all(metrics)
+    measures = parse_all([metrics] if isinstance(metrics, str) else metrics)
     if isinstance(run, Run) and isinstance(qrels, Qrels):
         return score(run, qrels, measures, query_ids=[str(i) for i in range(qrels.num_queries)])
     if isinstance(run, Run) or isinstance(qrels, Qrels):

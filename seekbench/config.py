@@ -78,6 +78,7 @@ class RunConfig:
     baseline: str | None
     k: int
     source: Mapping[str, Any]
+    marked: Marked
 
     def retriever(self, name: str) -> RetrieverConfig:
         return next(r for r in self.retrievers if r.name == name)
@@ -258,12 +259,8 @@ def _check(marked: Marked, path: Path, shown: str, report: Report) -> RunConfig:
 
     datasets = _datasets(model, marked, path, report)
     retrievers = _retrievers(model, marked, path, report)
-    if (
-        model.baseline is not None
-        and report.errors == 0
-        and model.baseline not in {r.name for r in retrievers}
-    ):
-        known = [r.name for r in retrievers]
+    known = list(_swept(model, marked, Report()))
+    if model.baseline is not None and model.baseline not in known:
         _at(
             report,
             marked,
@@ -285,7 +282,7 @@ def _check(marked: Marked, path: Path, shown: str, report: Report) -> RunConfig:
             )
     report.raise_if_errors()
     return RunConfig(
-        name, path, tuple(datasets), tuple(retrievers), tuple(measures), model.baseline, model.k, raw
+        name, path, tuple(datasets), tuple(retrievers), tuple(measures), model.baseline, model.k, raw, marked
     )
 
 
@@ -315,19 +312,20 @@ def _datasets(model: ConfigModel, marked: Marked, path: Path, report: Report) ->
     specs: list[DatasetSpec] = []
     seen: dict[tuple[str, str], int] = {}
     for i, entry in enumerate(model.datasets):
-        file, _ = marked.where(("datasets", i))
-        base = path.parent if not file.startswith("--set") else Path.cwd()
+        base = _base(marked, ("datasets", i), path)
         try:
             found = catalogue.parse(entry, base=base)
         except InputError as error:
             for problem in error.report.problems:
-                at: Path_ = ("datasets", i, *(p for p in [problem.where] if p))
-                _at(report, marked, at, problem.code, problem.message, problem.remedy)
+                key = problem.where
+                at: Path_ = ("datasets", i, *([key] if key else []))
+                said = problem.message if not key or key in problem.message else f"{key}: {problem.message}"
+                _at(report, marked, at, problem.code, said, problem.remedy)
             continue
         for spec in found:
             # Where results go: two names must not share a folder, not even where case does not count.
-            key = (spec.id.replace("/", "__").casefold(), spec.split.casefold())
-            if key in seen:
+            folder = (spec.id.replace("/", "__").casefold(), spec.split.casefold())
+            if folder in seen:
                 _at(
                     report,
                     marked,
@@ -337,7 +335,7 @@ def _datasets(model: ConfigModel, marked: Marked, path: Path, report: Report) ->
                     "give one of them another `id`",
                 )
                 continue
-            seen[key] = i
+            seen[folder] = i
             specs.append(spec)
     return specs
 
@@ -390,9 +388,7 @@ def _retrievers(model: ConfigModel, marked: Marked, path: Path, report: Report) 
             )
             continue
         try:
-            file, _ = marked.where(at)
-            base = path.parent if not file.startswith("--set") else Path.cwd()
-            validated = cls.Params.model_validate(params, context={"base": base})
+            validated = cls.Params.model_validate(params, context={"base": _base(marked, at, path)})
             built[name] = RetrieverConfig(name, kind, params, cls(validated))
         except ValidationError as error:
             add_validation_errors(report, error, marked, at, cls.Params, what=f"type '{kind}'")
@@ -495,6 +491,15 @@ def _swept(model: ConfigModel, marked: Marked, report: Report) -> dict[str, tupl
     return out
 
 
+def _base(marked: Marked, at: Path_, path: Path) -> Path:
+    """The folder that relative paths start from: that of the file which says them (perhaps an included one), or
+    the working folder for `--set`."""
+    file, _ = marked.where(at)
+    if file.startswith("--set"):
+        return Path.cwd()
+    return path.parent if file == marked.marks[()][0] else Path(file).parent
+
+
 def _label(value: Any) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]+", "_", str(value)) or "_"
 
@@ -507,11 +512,13 @@ def _in_order(
     report: Report,
 ) -> list[RetrieverConfig]:
     """Composites after what they need; unknown names and circles are errors."""
-    for name, config in built.items():
-        for needed in config.retriever.needs:
-            if needed in entries:
+    for name, (origin, fields) in entries.items():
+        # Also of those whose parameters are wrong, so that a second mistake does not wait for the first.
+        of = fields.get("of")
+        needs = built[name].retriever.needs if name in built else of if isinstance(of, list) else ()
+        for needed in needs:
+            if needed in entries or not isinstance(needed, str):
                 continue
-            origin = entries[name][0]
             if needed in variants:
                 message = f"'{needed}' is swept, so '{name}' must name its variants"
                 remedy = "one or more of " + ", ".join(variants[needed][:6])
@@ -572,7 +579,8 @@ def add_validation_errors(
             cause = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
             # Unions put the tried type's name into the location; it means nothing to a user.
             dotted = ".".join(str(p) for p in loc if p in known or isinstance(p, int) or p == loc[0])
-            message, remedy = f"{dotted}: {cause[:1].lower()}{cause[1:]}{text}", ""
+            said_of = f"{dotted}: " if dotted else ""
+            message, remedy = f"{said_of}{cause[:1].lower()}{cause[1:]}{text}", ""
         where, _ = marked.where(at)
         if (at[: len(prefix) + 1], message) in said:
             continue
@@ -617,3 +625,30 @@ def json_schema() -> dict[str, Any]:
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "seekbench run config"
     return schema
+
+
+def check_resolvable(config: RunConfig, context: Any) -> Report:
+    """What can be known of models and files without a network: errors for what can't be used, warnings for what
+    would have to be fetched."""
+    from seekbench.errors import MissingError
+
+    report = Report(shown=50)
+    for entry in config.retrievers:
+        if hasattr(entry.retriever, "for_dataset"):
+            continue  # its files were checked one by one
+        where, line = config.marked.where(("retrievers", entry.name))
+        try:
+            entry.retriever.identity(context=context)
+        except InputError as error:
+            for problem in error.report.problems:
+                place = f"{problem.where}: " if problem.where else ""
+                report.error(
+                    problem.code,
+                    f"{entry.name}: {place}{problem.message}",
+                    where=where,
+                    line=line,
+                    remedy=problem.remedy,
+                )
+        except MissingError as error:
+            report.warning("missing", f"{entry.name}: {error}", where=where, line=line)
+    return report

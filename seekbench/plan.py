@@ -113,11 +113,11 @@ class CellPlan:
     problem: str | None = None
 
 
-def status(store: Store, kind: str, recipe: Mapping[str, Any], units: int, what: str) -> Stage:
+def status(store: Store, kind: str, recipe: Mapping[str, Any], units: int, what: str, label: str) -> Stage:
     """What the store holds of a recipe, and what making it means: so many units of `what`."""
     if store.find(kind, recipe):
         return Stage(kind, "cached", "same recipe")
-    why = store.explain(kind, recipe)
+    why = store.explain(kind, recipe, label)
     state = "partial" if why.startswith("interrupted") else "missing"
     rate = _last_rate(store, kind, recipe)
     cost = f", about {_duration(units / rate)} at the last measured rate" if rate else ""
@@ -175,7 +175,9 @@ def plan_cells(
                 continue
             if retriever.indexes:
                 recipe = index_recipe(entry, retriever, documents_view(dataset), identity, context)
-                cell.stages.append(status(store, "index", recipe, len(dataset.corpus), "documents to index"))
+                cell.stages.append(
+                    status(store, "index", recipe, len(dataset.corpus), "documents to index", dataset.id)
+                )
             missing = [n for n in retriever.needs if n not in recipes]
             if missing:
                 cell.problem = f"needs {', '.join(missing)}"
@@ -185,6 +187,8 @@ def plan_cells(
                 entry, retriever, dataset, identity, k, {n: recipes[n] for n in retriever.needs}, context
             )
             cell.stages.append(
-                status(store, "run", recipes[entry.name], len(dataset.queries), "queries to search")
+                status(
+                    store, "run", recipes[entry.name], len(dataset.queries), "queries to search", dataset.id
+                )
             )
     return cells

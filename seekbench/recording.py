@@ -55,6 +55,7 @@ def record(
             "name": config.name,
             "params": entry.params,
             "limited": limited,
+            "baseline": config.baseline,
             "code": hashing.of_code(
                 __name__,
                 "seekbench.run",
@@ -134,6 +135,7 @@ def _write(
             for i, (m, mean) in enumerate(zip(config.measures, scores.mean.values(), strict=True))
         },
         "primary_metric": names[0],
+        "baseline": config.baseline,
         "policies": {**POLICIES, "exclusion": dataset.exclusion.kind},
         "comparable": limited is None,
         "limited": limited,
@@ -191,6 +193,8 @@ def _alone(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        for left in folder.glob(".*.part"):  # by a killed writer: who writes here holds the lock
+            left.unlink()
         yield
     finally:
         os.close(descriptor)

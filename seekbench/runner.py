@@ -17,6 +17,7 @@ from seekbench import environment, hashing, plan
 from seekbench.collection import Dataset
 from seekbench.config import RetrieverConfig, RunConfig
 from seekbench.errors import InputError, Report, SeekbenchError
+from seekbench.leaderboard import records
 from seekbench.progress import Labelled, NoProgress
 from seekbench.recording import record, record_failure
 from seekbench.retrievers.protocol import Context, Retriever
@@ -58,8 +59,9 @@ def execute(
     """Runs all cells. Raises InputError before any work if a local dataset is defective; nothing else of a cell
     escapes but KeyboardInterrupt and a full disk. `on_error` sees each failure's exception (for tracebacks)."""
     outcome = Outcome()
-    output.mkdir(parents=True, exist_ok=True)
-    _check_local_data(config, store, context)
+    if limit is not None:
+        _keep_full_results(config, output)
+    check_local_data(config, store, context)
     for spec in config.datasets:
         try:
             # What there is to say of a local collection was said by the check above.
@@ -75,6 +77,23 @@ def execute(
     return outcome
 
 
+def _keep_full_results(config: RunConfig, output: Path) -> None:
+    """A trial run must not replace results that took hours."""
+    for spec in config.datasets:
+        for entry in config.retrievers:
+            folder = records.cell_folder(output, spec.id, spec.split, entry.name)
+            try:
+                full = records.read(folder)["comparable"]
+            except (InputError, OSError):
+                continue
+            if full:
+                raise InputError(
+                    f"{output} holds results of a full run",
+                    where="--limit",
+                    remedy="give the trial another --output",
+                )
+
+
 def load_dataset(spec: DatasetSpec, *, store: Store, context: Context, limit: int | None = None) -> Dataset:
     from seekbench.datasets.load import load
 
@@ -82,7 +101,7 @@ def load_dataset(spec: DatasetSpec, *, store: Store, context: Context, limit: in
     return load(spec, store=store, progress=progress, offline=context.offline, limit=limit)
 
 
-def _check_local_data(config: RunConfig, store: Store, context: Context) -> None:
+def check_local_data(config: RunConfig, store: Store, context: Context) -> None:
     """Loads local collections first, so that all their defects are reported together before a model is touched."""
     report = Report()
     for spec in config.datasets:
@@ -174,6 +193,9 @@ def _find(
     def make_index(folder: Path) -> dict[str, Any]:
         memory, start = environment.PeakMemory(), time.perf_counter()
         facts = dict(retriever.index(documents, folder, context=context))
+        cut = facts.get("truncation_rate") or 0.0
+        if cut > 0.01:
+            context.progress.note(f"{cut:.0%} of the documents are longer than the model takes and were cut")
         # An interrupted corpus took the time of all calls, which only the retriever knows.
         seconds = facts.get("encode_seconds") or facts.get("seconds", time.perf_counter() - start)
         return {
@@ -188,12 +210,14 @@ def _find(
     def make_run(folder: Path) -> dict[str, Any]:
         nonlocal index
         if retriever.indexes:
-            index = store.get("index", index_recipe, make_index, on_wait=wait)
+            index = store.get("index", index_recipe, make_index, on_wait=wait, label=dataset.id)
             outcome.explained.append(f"{label}: index {_how(index)}")
         return search(retriever, index.folder if index else None, dataset, k, cells, folder, context)
 
     found = store.find("run", recipe)
-    artifact = found or store.get("run", recipe, make_run, on_wait=wait)
+    artifact = found or store.get("run", recipe, make_run, on_wait=wait, label=dataset.id)
+    if retriever.indexes and index is None:
+        index = store.find("index", index_recipe)  # another process made both while this one waited
     if retriever.indexes and found:
         outcome.explained.append(
             f"{label}: index {'reused (same recipe)' if index else 'not needed (its run is stored)'}"

@@ -75,17 +75,19 @@ class Store:
         make: Callable[[Path], Mapping[str, Any]],
         *,
         on_wait: Callable[[], None] | None = None,
+        label: str = "",
     ) -> Artifact:
         """The artifact of this recipe, made by `make(folder)` where it is absent.
 
         `make` may find what an interrupted earlier call left in the folder, and must continue or overwrite it.
-        It returns JSON facts. Other processes that want the same artifact wait for it.
+        It returns JSON facts. Other processes that want the same artifact wait for it. label: what it was made
+        for, which `explain` compares by; no part of the key.
         """
         found = self.find(kind, recipe)
         if found:
             return found
         final = self.folder(kind, recipe)
-        why = self.explain(kind, recipe)
+        why = self.explain(kind, recipe, label)
         with self.locked(f"{kind}-{final.name}", on_wait=on_wait):
             found = self.find(kind, recipe)
             if found:
@@ -98,14 +100,18 @@ class Store:
             (part / "recipe.json").write_bytes(_pretty(recipe))
             facts = dict(make(part))
             facts["_files"] = _settle(part)
+            facts["_label"] = label
             write_atomic(part / "facts.json", _pretty(facts))
             _sync_folder(part)
             part.rename(final)
             _sync_folder(final.parent)
         return Artifact(final, recipe, facts, reused=False, why=why)
 
-    def explain(self, kind: str, recipe: Recipe) -> str:
-        """Why an artifact must be made (or that it is there): what differs from the nearest one that exists."""
+    def explain(self, kind: str, recipe: Recipe, label: str = "") -> str:
+        """Why an artifact must be made (or that it is there): what differs from the nearest one that exists.
+
+        Only those of the same label (the dataset's name, say) are compared: others say nothing of a change.
+        """
         if self.find(kind, recipe):
             return "same recipe"
         if self.folder(kind, recipe).exists():
@@ -119,7 +125,10 @@ class Store:
         for path in newest:
             try:
                 other = orjson.loads(path.read_bytes())
+                facts = orjson.loads((path.parent / "facts.json").read_bytes())
             except (OSError, ValueError):
+                continue
+            if facts.get("_label", "") != label:
                 continue
             if other.get("subject") != recipe.get("subject"):
                 continue

@@ -90,6 +90,10 @@ def build(
     failures = failures or {}
     if not found and not failures:
         raise InputError("there are no results to show")
+    if baseline is None:
+        recorded = {r.get("baseline") for _, r in found}
+        baseline = recorded.pop() if len(recorded) == 1 else None
+        baseline = baseline if baseline in _system_names(found) else None
     if metric is None:
         metric = found[0][1]["primary_metric"] if found else "ndcg@10"
     keys = list(dict.fromkeys([_dataset_key(r) for _, r in found] + [(d, s) for d, s, _ in failures]))
@@ -128,10 +132,29 @@ def build(
     if baseline is not None:
         _compare(board, place, keys, systems, baseline, metric)
     _mark_best(board)
-    if any(not record["comparable"] for _, record in found):
+    board.notes += _coverage(place)
+    if any(not record["comparable"] for _, record in place.values()):
         board.notes.insert(0, NOT_COMPARABLE)
     board.rows.sort(key=lambda r: (r.mean is None, -(r.mean or 0.0)))
     return board
+
+
+def _coverage(place: Mapping[tuple[str, str, str], tuple[Path, dict[str, Any]]]) -> list[str]:
+    """Notes on cells whose figure rests on less than it seems: queries without hits, documents cut short."""
+    notes = []
+    for (dataset, _, system), (_, record) in place.items():
+        without, queries = record["queries_without_hits"], record["dataset"]["queries"]
+        if without > (0 if record["retriever"]["type"] == "run_file" else 0.05 * queries):
+            notes.append(
+                f"{system}: {without:,} of {queries:,} queries of {dataset} have no hits and count 0"
+            )
+        dropped = record["retriever"]["details"].get("unknown_documents_dropped", 0)
+        if dropped:
+            notes.append(f"{system}: {dropped:,} hits on documents that {dataset} lacks were dropped")
+        cut = record["index"].get("truncation_rate") or 0.0
+        if cut > 0.05:
+            notes.append(f"{system}: {cut:.0%} of the documents of {dataset} are cut at the model's length")
+    return notes
 
 
 def _policies(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,9 +172,10 @@ def _dataset_labels(keys: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _system_names(found: Sequence[tuple[Path, dict[str, Any]]]) -> list[str]:
-    """A name for each record's system: the retriever's own; with the run's name before it, and then a hash behind
-    it, where different systems (type, parameters, model, k) have the same name."""
-    systems = [(r["retriever"]["name"], r["name"], r["retriever"]["system"]) for _, r in found]
+    """A name for each record's system: the retriever's own; with the results' folder before it, and then a hash
+    behind it, where different systems (type, parameters, model, k) have the same name."""
+    # .../<output>/<dataset>/<split>/<retriever>: the folder that the user chose tells runs apart.
+    systems = [(r["retriever"]["name"], folder.parts[-4], r["retriever"]["system"]) for folder, r in found]
     of_name: dict[str, set[str]] = {}
     of_both: dict[tuple[str, str], set[str]] = {}
     for name, run, system in systems:
@@ -178,10 +202,15 @@ def _newest(
         key = (*_dataset_key(entry[1]), name)
         known = place.get(key)
         left_out += known is not None
-        if known is None or entry[1]["recorded_at"] > known[1]["recorded_at"]:
+        if known is None or _worth(entry[1]) > _worth(known[1]):
             place[key] = entry
     notes = [f"{left_out} older record(s) of the same system and dataset are left out"] if left_out else []
     return place, notes
+
+
+def _worth(record: Mapping[str, Any]) -> tuple[bool, str]:
+    """A full result goes before a trial, a newer one before an older one."""
+    return record["comparable"], record["recorded_at"]
 
 
 def _content_check(

@@ -97,7 +97,10 @@ def parse(name: str) -> Measure:
     base = ALIASES.get(base, base)
     if base not in functions():
         shown = [SHOWN.get(b, b) for b in functions()]
-        raise InputError(f"unknown metric '{name}'", remedy=did_you_mean(match["base"], [*shown, *ALIASES]))
+        remedy = did_you_mean(match["base"], shown) or did_you_mean(match["base"], ALIASES)
+        if match["k"] and remedy.startswith("did you mean"):
+            remedy = re.sub(r"'([a-z_]+)'", rf"'\1@{match['k']}'", remedy)
+        raise InputError(f"unknown metric '{name}'", remedy=remedy)
     function = functions()[base]
     parameters = inspect.signature(function).parameters
     k = int(match["k"]) if match["k"] else None
@@ -116,6 +119,8 @@ def parse(name: str) -> Measure:
             given: int | str = int(value) if isinstance(default, int) else value
         except ValueError:
             raise InputError(f"metric '{name}': {key} must be a whole number, not '{value}'") from None
+        if key == "rel" and isinstance(given, int) and given < 1:
+            raise InputError(f"metric '{name}': rel must be at least 1", remedy="grade 0 is not relevant")
         allowed = get_args(get_type_hints(function).get(key))
         if allowed and given not in allowed:
             raise InputError(

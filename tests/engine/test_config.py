@@ -76,7 +76,7 @@ basline: bm25
         (6, "has no key 'kk1'"),
         (7, "unknown retriever type 'dens' (did you mean 'dense'?)"),
         (10, "needs 'minilm'"),
-        (11, "unknown metric 'ndgc@10' (did you mean 'ndcg'"),
+        (11, "unknown metric 'ndgc@10' (did you mean 'ndcg@10'"),
         (12, "has no key 'basline' (did you mean 'baseline'?)"),
     ]:
         assert any(f"FILE:{line}:" in p and text in p for p in found.splitlines()), (line, text, found)

@@ -158,11 +158,11 @@ def test_every_measure_has_a_definition_and_a_source() -> None:
 
 def test_wrong_names_are_reported_together() -> None:
     with pytest.raises(InputError) as caught:
-        parse_all(["nDGC@10", "recall", "p@0", "map(x=1)"])
+        parse_all(["nDGC@10", "recall", "p@0", "map(x=1)", "p(rel=0)@5"])
     text = "\n".join(caught.value.report.lines())
-    assert "did you mean 'ndcg'" in text
+    assert "did you mean 'ndcg@10'" in text
     assert "needs a cutoff" in text
-    assert caught.value.report.errors == 4
+    assert caught.value.report.errors == 5
 
 
 def test_paired_t_equals_scipy() -> None:

@@ -9,7 +9,7 @@ Errors: an id that is empty, or holds white space or a control character (a TREC
 back); a duplicate id; an empty query; a judgment of an unknown query; a judgment given twice, equal or not
 (trec_eval refuses both); no documents, no queries, no judgments. Warnings: a document without text,
 documents of equal bytes, a judged document that is absent (it counts as never retrieved, as in trec_eval),
-a query that no split judges, a split or query without a positive judgment.
+a query that no split judges, a split or query without a positive judgment, a query id that begins with '#'.
 """
 
 from __future__ import annotations
@@ -380,6 +380,14 @@ class Builder:
                 where=where,
                 line=line,
                 remedy="give it a text, or remove it and its judgments",
+            )
+        if id.startswith("#"):
+            self.report.warning(
+                "hash-id",
+                f"query id {id!r} begins with '#'",
+                where=where,
+                line=line,
+                remedy="some tools take such lines of run files and qrels for comments: use another character",
             )
         self._queries.add(id, None, text, metadata, where, line)
 

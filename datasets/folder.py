@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -97,21 +97,25 @@ def open_dataset(
     limit: int | None = None,
     limit_documents: int | None = None,
     source: Mapping[str, Any] | None = None,
+    on_warning: Callable[[str], object] = lambda text: None,
 ) -> Dataset:
     """One split of a collection folder.
 
     Queries are those that the split judges, in the order of the queries' file. exclude: `none`,
     `identical_id`, or {query id: ids of documents}; exclude_key instead: the metadata key of queries that
-    holds such a list (BRIGHT: `excluded_ids`). Ids that are not in the corpus are left out of the list.
+    holds such a list (BRIGHT: `excluded_ids`). Pairs of a list whose query the split lacks, or whose document
+    the corpus lacks, are left out, counted in `source["exclusion"]` and warned of.
     limit: the first so many queries. limit_documents: that many documents, the judged ones of the kept
     queries before all others (so at least as many as those are). Both mark the dataset: `source["limited"]`.
-    Raises InputError for an unknown split or a template that names an unknown field.
+    on_warning: told what the choices made here (not the data) are warned of; `statistics` has it too.
+    Raises InputError for an unknown split, a template that names an unknown field or makes all texts empty,
+    and a list of which no pair is known.
     """
     collection = open_collection(folder)
     split = collection.split(split)
     corpus, facts = collection.corpus, collection.facts
     full = collection.qrels(split)
-    chosen = np.flatnonzero(np.diff(full.indptr))
+    asked = chosen = np.flatnonzero(np.diff(full.indptr))
     limited: dict[str, int] = {}
     if limit is not None and limit < len(chosen):
         chosen = chosen[:limit]
@@ -140,6 +144,24 @@ def open_dataset(
     described = dict(source or {})
     if limited:
         described["limited"] = limited
+    warnings = _check_texts(corpus, queries, template, query_template)
+    exclusion = Exclusion()
+    if exclude == "identical_id" and exclude_key is None:
+        rows = rows_of(queries.ids(), corpus.ids())
+        found = np.flatnonzero(rows >= 0)
+        exclusion = Exclusion("identical_id", found, rows[found])
+    elif exclude_key is not None or not isinstance(exclude, str):
+        # Against the whole split and corpus: what a limit cuts off is not unknown.
+        everyone = Queries(collection.queries.table.take(pa.array(asked))) if limited else queries
+        if exclude_key is not None:
+            exclude = _lists_of(everyone, exclude_key)
+        assert not isinstance(exclude, str)
+        listed = _Listed.of(exclude, everyone, collection.corpus, allow_none=exclude_key is not None)
+        exclusion = listed.exclusion(queries, corpus)
+        described["exclusion"] = listed.counts(len(exclusion))
+        warnings += listed.warnings(split)
+    for text in warnings:
+        on_warning(text)
     return Dataset(
         id=id,
         split=split,
@@ -148,7 +170,7 @@ def open_dataset(
         qrels=qrels,
         template=template,
         query_template=query_template,
-        exclusion=_exclusion(exclude, exclude_key, queries, corpus),
+        exclusion=exclusion,
         language=language,
         main_metric=main_metric,
         source=described,
@@ -160,7 +182,7 @@ def open_dataset(
             "empty_documents": facts["empty_documents"],
             "identical_documents": facts["identical_documents"],
             "queries_without_positive": facts["splits"][split]["without_positive"],
-            "warnings": list(facts["warnings"]),
+            "warnings": [*facts["warnings"], *(f"warning: {id}: {text}" for text in warnings)],
         },
     )
 
@@ -181,43 +203,126 @@ def _fewer_documents(corpus: Corpus, doc_rows: IntArray, most: int) -> tuple[Cor
     return Corpus(corpus.table.take(pa.array(rows))), moved
 
 
-def _exclusion(
-    exclude: str | Mapping[str, Sequence[str]], key: str | None, queries: Records, corpus: Records
-) -> Exclusion:
-    if key is not None:
-        ids = queries.ids().to_pylist()
-        lists: Mapping[str, Sequence[str]] = {
-            id: orjson.loads(value)
-            for id, value in zip(ids, queries.column(key), strict=True)
-            if value is not None and value.startswith("[")
-        }
-        if not lists:
-            raise InputError(
-                f"no query has a list '{key}' in its metadata", remedy="check the key of 'exclude'"
-            )
-        return _listed(lists, queries, corpus)
-    if not isinstance(exclude, str):
-        return _listed(exclude, queries, corpus)
-    if exclude == "identical_id":
-        rows = rows_of(queries.ids(), corpus.ids())
-        found = np.flatnonzero(rows >= 0)
-        return Exclusion("identical_id", found, rows[found])
-    return Exclusion()
-
-
-def _listed(lists: Mapping[str, Sequence[str]], queries: Records, corpus: Records) -> Exclusion:
-    pairs = [
-        (query, str(document))
-        for query, documents in lists.items()
-        for document in dict.fromkeys(documents)
-        if str(document) not in _NOTHING
+def _check_texts(corpus: Records, queries: Records, template: str, query_template: str) -> list[str]:
+    """What is to be warned of in the rendered texts. Raises InputError where all of them are empty."""
+    # A block with a text in it ends the search, so this costs one block unless there is something to say.
+    if not any(any(texts) for _, texts in corpus.blocks(template, size=1024)):
+        raise InputError(
+            f"template {template!r} makes the text of every document empty",
+            remedy=f"there are {', '.join(_fields(corpus))}",
+        )
+    if query_template == "{text}":  # the builder refuses queries without a text
+        return []
+    empty = [row for row, text in enumerate(queries.texts(query_template)) if not text]
+    if len(empty) == len(queries):
+        raise InputError(
+            f"query template {query_template!r} makes the text of every query empty",
+            remedy=f"there are {', '.join(_fields(queries))}",
+        )
+    if not empty:
+        return []
+    examples = ", ".join(repr(i) for i in queries.ids(np.array(empty[:3])).to_pylist())
+    return [
+        f"query template {query_template!r} makes the text of {len(empty):,} of {len(queries):,} queries "
+        f"empty: {examples}" + (", ..." if len(empty) > 3 else "")
     ]
-    query_rows = _look_up([q for q, _ in pairs], queries)
-    doc_rows = _look_up([d for _, d in pairs], corpus)
-    known = (query_rows >= 0) & (doc_rows >= 0)
-    query_rows, doc_rows = query_rows[known], doc_rows[known]
-    by = np.lexsort((doc_rows, query_rows))
-    return Exclusion("list", query_rows[by], doc_rows[by])
+
+
+def _fields(records: Records) -> list[str]:
+    return [name for name in (*records.columns, *sorted(records.metadata_keys)) if name != "id"]
+
+
+def _lists_of(queries: Records, key: str) -> dict[str, list[str]]:
+    """The lists of ids in the queries' metadata, by query id."""
+    lists: dict[str, list[str]] = {}
+    for id, value in zip(queries.ids().to_pylist(), queries.column(key), strict=True):
+        if value is None or value.strip() in _NOTHING:
+            continue
+        try:
+            found = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            found = None
+        if not isinstance(found, list):
+            raise InputError(
+                f"the '{key}' of query {id!r} is no list: {value[:40]}",
+                remedy="an exclusion list is an array of document ids",
+            )
+        lists[id] = [str(document) for document in found]
+    if not lists:
+        raise InputError(f"no query has a list '{key}' in its metadata", remedy="check the key of 'exclude'")
+    return lists
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """A list of excluded documents: its pairs, and their rows in the whole split and corpus (-1: unknown)."""
+
+    pairs: list[tuple[str, str]]
+    query_rows: IntArray
+    doc_rows: IntArray
+
+    @classmethod
+    def of(
+        cls, lists: Mapping[str, Sequence[str]], queries: Records, corpus: Records, *, allow_none: bool
+    ) -> _Listed:
+        """allow_none: a list without any pair is good (BRIGHT has tasks where every query says N/A)."""
+        given = [(str(q).strip(), str(d).strip()) for q, documents in lists.items() for d in documents]
+        pairs = list(dict.fromkeys((q, d) for q, d in given if d not in _NOTHING))
+        if not pairs and not allow_none:
+            raise InputError(
+                "the exclusion list holds no pair", remedy="leave out 'exclude', or fill the list"
+            )
+        listed = cls(pairs, *_rows_of_pairs(pairs, queries, corpus))
+        if pairs and not listed._known.any():
+            raise InputError(
+                f"none of the {len(pairs):,} pairs of the exclusion list is known: {listed._unknown()}",
+                remedy="it belongs to another dataset or split, or its columns are swapped",
+            )
+        return listed
+
+    @property
+    def _known(self) -> npt.NDArray[np.bool_]:
+        known: npt.NDArray[np.bool_] = (self.query_rows >= 0) & (self.doc_rows >= 0)
+        return known
+
+    def exclusion(self, queries: Records, corpus: Records) -> Exclusion:
+        """The pairs in rows of these queries and this corpus, which may be parts of the whole."""
+        query_rows, doc_rows = _rows_of_pairs(self.pairs, queries, corpus)
+        known = (query_rows >= 0) & (doc_rows >= 0)
+        query_rows, doc_rows = query_rows[known], doc_rows[known]
+        by = np.lexsort((doc_rows, query_rows))
+        return Exclusion("list", query_rows[by], doc_rows[by])
+
+    def counts(self, applied: int) -> dict[str, int]:
+        """For the record. What is neither applied nor unknown was cut off by a limit."""
+        return {"given": len(self.pairs), "applied": applied, "unknown": int((~self._known).sum())}
+
+    def warnings(self, split: str) -> list[str]:
+        unknown = int((~self._known).sum())
+        if not unknown:
+            return []
+        return [
+            f"{unknown:,} of {len(self.pairs):,} pairs of the exclusion list are unknown in split '{split}' "
+            f"and left out: {self._unknown()}"
+        ]
+
+    def _unknown(self) -> str:
+        """Says how many queries and documents are unknown, with an example of each."""
+        said = []
+        for rows, at, what in (
+            (self.query_rows, 0, "queries that are not in the split"),
+            (self.doc_rows, 1, "documents that are not in the corpus"),
+        ):
+            ids = list(dict.fromkeys(self.pairs[row][at] for row in np.flatnonzero(rows < 0)))
+            if ids:
+                said.append(f"{len(ids):,} {what} (e.g. {ids[0]!r})")
+        return ", ".join(said)
+
+
+def _rows_of_pairs(
+    pairs: list[tuple[str, str]], queries: Records, corpus: Records
+) -> tuple[IntArray, IntArray]:
+    return _look_up([q for q, _ in pairs], queries), _look_up([d for _, d in pairs], corpus)
 
 
 def _look_up(ids: list[str], records: Records) -> IntArray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +17,10 @@ from seekbench.collection import Dataset
 from seekbench.datasets.builder import Builder
 from seekbench.datasets.folder import open_collection, open_dataset
 from seekbench.datasets.resolve import DatasetSpec, resolve
-from seekbench.datasets.source import Source
+from seekbench.datasets.source import Source, file_name
 from seekbench.datasets.spec import ExcludeList
 from seekbench.datasets.statistics import main_language
-from seekbench.errors import InputError, MissingError, Report
+from seekbench.errors import InputError, MissingError, Report, SeekbenchError
 from seekbench.progress import NoProgress, Progress
 from seekbench.store import Store
 
@@ -52,18 +54,28 @@ def load(
     The collection is read once; later calls only open it, as long as no file, revision, parameter and no
     code that matters has changed. limit: at most so many queries, besides the entry's own limit. Raises
     InputError where the entry or the data is wrong (with a report of every defect), MissingError where
-    something must be fetched and can't be.
+    something must be fetched and can't be, SeekbenchError where a file changes while it is read.
     """
     wanted = resolve(spec)
     store, progress = store or Store(), progress or NoProgress()
+    # Before the files are hashed: whoever writes to one between here and the end of reading is noticed.
+    before = {path: _state(path) for path in wanted.source.files()}
+    begun = time.time_ns()
     recipe = _recipe(wanted.source, store, offline)
 
     def make(folder: Path) -> Mapping[str, Any]:
         try:
             facts = build(wanted.source, folder, Report(), progress=progress, offline=offline)
-        except (InputError, MissingError):
+        except (InputError, MissingError) as error:
             shutil.rmtree(folder)  # there is nothing to continue
+            changed = _changed(wanted.source, recipe, before, begun, offline)
+            if changed:  # what is wrong in it may be what was being written
+                raise SeekbenchError(changed) from error
             raise
+        changed = _changed(wanted.source, recipe, before, begun, offline)
+        if changed:
+            shutil.rmtree(folder)  # or the new content would be found under the old content's key for ever
+            raise SeekbenchError(changed)
         return {name: facts[name] for name in ("documents", "queries")}
 
     artifact = store.get(KIND, recipe, make, on_wait=lambda: progress.note("another process is reading it"))
@@ -104,6 +116,7 @@ def load(
         limit=min((n for n in (limit, wanted.limit) if n is not None), default=None),
         limit_documents=wanted.limit_documents,
         source=source,
+        on_warning=progress.note,
     )
     _check_expected(dataset, wanted)
     return dataset
@@ -147,9 +160,7 @@ def _recipe(source: Source, store: Store, offline: bool) -> dict[str, Any]:
     return {
         "subject": source.subject,
         "identity": dict(source.identity(offline=offline)),
-        "files": {
-            p.name if p.parent.name != "qrels" else f"qrels/{p.name}": _hash(p, store) for p in source.files()
-        },
+        "files": {file_name(p, source.folder): _hash(p, store) for p in source.files()},
         "code": {"reader": hashing.of_code(*source.modules), "builder": hashing.of_code(*_BUILDER)},
     }
 
@@ -161,30 +172,88 @@ def _hash(path: Path, store: Store) -> str:
         raise InputError(f"can't be read: {error.strerror or error}", where=str(path)) from error
 
 
-def _excluded(path: Path) -> Mapping[str, list[str]]:
-    """{query id: document ids} of a JSON file or of `query<TAB>document` lines."""
+def _state(path: Path) -> tuple[int, int, int, int]:
+    """What changes with a file's content: inode, size, times of change."""
     try:
-        data = path.expanduser().read_bytes()
+        stat = path.stat()
     except OSError as error:
         raise InputError(f"can't be read: {error.strerror or error}", where=str(path)) from error
-    where, lists = str(path), dict[str, list[str]]()
-    if data.lstrip()[:1] == b"{":
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def _changed(
+    source: Source,
+    recipe: Mapping[str, Any],
+    before: Mapping[Path, tuple[int, int, int, int]],
+    begun: int,
+    offline: bool,
+) -> str | None:
+    """Says what is no more as the recipe has it; None where all is."""
+    said = "{} changed while it was being read; run again"
+    for path, state in before.items():
         try:
-            found = orjson.loads(data)
-        except orjson.JSONDecodeError as error:
-            raise InputError(f"is no JSON: {error}", where=where) from error
-        if not all(isinstance(v, list) for v in found.values()):
-            raise InputError(
-                "has values that are no lists", where=where, remedy='write {"query": ["document"]}'
-            )
-        return {str(k): [str(d) for d in v] for k, v in found.items()}
-    for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
-        cells = line.split("\t")
-        if len(cells) == 2:
+            same = _state(path) == state
+            # Times are coarse: a file written to just before may have been again without a trace in them.
+            if same and max(state[2:]) > begun - 2_000_000_000:
+                same = hashing.of_file(path) == recipe["files"][file_name(path, source.folder)]
+        except (InputError, OSError):
+            same = False
+        if not same:
+            return said.format(path)
+    return (
+        None if dict(source.identity(offline=offline)) == recipe["identity"] else said.format(source.subject)
+    )
+
+
+def _excluded(path: Path) -> Mapping[str, list[str]]:
+    """{query id: document ids} of a JSON file or of `query<TAB>document` lines, in UTF-8."""
+    where, lists = str(path), dict[str, list[str]]()
+    try:
+        data = path.expanduser().read_bytes()
+    except (OSError, RuntimeError) as error:  # RuntimeError: ~nobody
+        raise InputError(
+            f"can't be read: {getattr(error, 'strerror', None) or error}", where=where
+        ) from error
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"byte 0x{data[error.start]:02x} is no UTF-8",
+            where=where,
+            line=data.count(b"\n", 0, error.start) + 1,
+            remedy="convert the file, e.g. iconv -f latin1 -t utf-8",
+        ) from error
+    if text.lstrip()[:1] == "{":
+        for query, documents in _json_object(text, where):
+            if type(documents) is not list or not all(type(d) in (str, int) for d in documents):
+                raise InputError(
+                    f"query {query!r} has no list of document ids",
+                    where=where,
+                    remedy='write {"query": ["document"]}',
+                )
+            lists.setdefault(query, []).extend(str(d) for d in documents)
+        return lists
+    for number, line in enumerate(text.split("\n"), 1):
+        cells = [cell.strip() for cell in line.removesuffix("\r").split("\t")]
+        if len(cells) == 2 and cells[0]:
             lists.setdefault(cells[0], []).append(cells[1])
-        elif line.strip():
+        elif any(cells):
             raise InputError("the line is not query<TAB>document", where=where, line=number)
     return lists
+
+
+class _Object(list[tuple[str, Any]]):
+    """A JSON object's members, so that none is lost where a key stands twice."""
+
+
+def _json_object(text: str, where: str) -> list[tuple[str, Any]]:
+    try:
+        orjson.loads(text)  # the stricter one: no NaN, no half surrogate pairs, nothing endless
+        found: list[tuple[str, Any]] = json.loads(text, object_pairs_hook=_Object)
+    except json.JSONDecodeError as error:
+        raise InputError(f"is no JSON: {error.msg}", where=where, line=error.lineno) from error
+    return found
 
 
 def _check_expected(dataset: Dataset, wanted: DatasetSpec) -> None:

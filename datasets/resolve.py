@@ -80,7 +80,12 @@ def sniff(folder: Path) -> str:
     if not folder.is_dir():
         what = "is no folder" if folder.exists() else "does not exist"
         raise InputError(f"{folder} {what}", where="path", remedy="give the folder of a collection")
-    present = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+    try:
+        present = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+    except OSError as error:
+        raise InputError(f"{folder} can't be read: {error.strerror or error}", where="path") from error
+    if not present:
+        raise InputError(f"{folder} is empty", where="path", remedy="give the folder of a collection")
     if any(n.startswith("topics") for n in present):
         return "trec"
     if (folder / "qrels").is_dir() or any(
@@ -120,7 +125,10 @@ def _split(spec: Spec, card: Card | None, source: Source, any_split: bool) -> st
 def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
     """The source of a spec, and its name in results."""
     if isinstance(spec, PathSpec):
-        folder = spec.path.expanduser()
+        try:
+            folder = spec.path.expanduser()
+        except RuntimeError as error:
+            raise InputError(f"{spec.path}: there is no such user", where="path") from error
         given = {n: getattr(spec, n) for n in TREC_OPTIONS if getattr(spec, n) is not None}
         kind = spec.format if spec.format != "auto" else "trec" if given else sniff(folder)
         if kind == "trec":

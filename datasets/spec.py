@@ -199,10 +199,17 @@ def below(spec: Spec, base: Path) -> Spec:
     """The spec with relative paths taken from `base` (the folder of the config that holds it)."""
     changes: dict[str, Any] = {}
     if isinstance(spec, PathSpec):
-        changes["path"] = base / spec.path.expanduser()
+        changes["path"] = _from(base, spec.path)
     if isinstance(spec.exclude, ExcludeList) and spec.exclude.file is not None:
-        changes["exclude"] = ExcludeList(file=base / spec.exclude.file.expanduser())
+        changes["exclude"] = ExcludeList(file=_from(base, spec.exclude.file))
     return spec.model_copy(update=changes)
+
+
+def _from(base: Path, path: Path) -> Path:
+    try:
+        return base / path.expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise InputError(f"{path}: there is no such user", where="path") from error
 
 
 # --- cards --------------------------------------------------------------------------------------------------

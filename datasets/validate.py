@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from seekbench.datasets import catalogue
 from seekbench.datasets.folder import open_collection
 from seekbench.datasets.leakage import THRESHOLD, Embed
 from seekbench.datasets.leakage import leakage as find_leakage
 from seekbench.datasets.load import build
 from seekbench.datasets.resolve import DatasetSpec, resolve
 from seekbench.datasets.statistics import statistics
-from seekbench.errors import InputError, Report
+from seekbench.errors import InputError, Report, did_you_mean
 from seekbench.progress import NoProgress, Progress
 
 
@@ -84,15 +85,27 @@ def validate(
 ) -> ValidationResult:
     """Validates a folder (a path) or an entry as in a config; never raises InputError for its defects.
 
-    A string that is a folder is taken for its path, otherwise for a card's name. Loading refuses exactly
+    A string that is a folder or looks like a path is taken for one, otherwise for a card's name. Loading
+    refuses exactly
     what is an error here, since both read through `load.build`. embed: what near-duplicates are compared by,
     in place of TF-IDF. Raises MissingError where something must be fetched and can't be.
     """
     progress = progress or NoProgress()
     report = Report()
     entry: Any = dataset
-    if isinstance(dataset, str) and (Path(dataset).expanduser().is_dir() or _looks_like_a_path(dataset)):
-        entry = {"path": dataset}
+    if isinstance(dataset, str):
+        if not dataset.strip():
+            report.error("dataset", "nothing is named", remedy="give a folder, or a name of `seekbench ls`")
+        elif _looks_like_a_path(dataset):
+            entry = {"path": dataset}
+        elif dataset not in catalogue.names():
+            report.error(
+                "dataset",
+                f"there is no folder and no dataset '{dataset}'",
+                remedy=did_you_mean(dataset, catalogue.names()),
+            )
+        if report.errors:
+            return ValidationResult(dataset, report)
     try:
         # Which split is meant matters to what is searched, not to whether the collection is good.
         wanted = resolve(entry, any_split=True)
@@ -120,6 +133,9 @@ def validate(
 
 
 def _looks_like_a_path(text: str) -> bool:
-    from seekbench.datasets import catalogue
-
-    return "/" in text and text not in catalogue.names() and text.startswith((".", "/", "~"))
+    """Whether a string means a folder: it is there, is written as a path, or is below no suite of cards."""
+    if text.startswith((".", "/", "~")) or Path(text).is_dir():
+        return True
+    known = catalogue.names()
+    suites = {name.split("/")[0] for name in known if "/" in name}
+    return text not in known and (Path(text).exists() or ("/" in text and text.split("/")[0] not in suites))

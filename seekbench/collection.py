@@ -149,7 +149,11 @@ class Records:
             yield at, self._render(self.table.slice(at, size), compiled)
 
     def check_template(self, template: str | Template) -> None:
-        """Raises InputError where a template names a field that no record has."""
+        """Raises InputError where a template names a field that no record has.
+
+        An absent `title` is allowed beside a field that is there: the default template names it, and many
+        collections have none. Alone it would make every text empty.
+        """
         compiled = _as_template(template)
         missing = [f for f in compiled.fields if f not in self.columns]
         if missing and "metadata" in self.table.column_names:
@@ -158,8 +162,8 @@ class Records:
             known = [*self.columns, *sorted(keys)]
         else:
             known = self.columns
-        # `title` is allowed to be absent: the default template names it, and many collections have none.
-        missing = [f for f in missing if f != "title"]
+        if len(missing) < len(compiled.fields):
+            missing = [f for f in missing if f != "title"]
         if missing:
             raise InputError(
                 f"template {compiled.pattern!r} names unknown field(s) {', '.join(missing)}",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from seekbench.datasets.formats import qrels
 from seekbench.datasets.formats.records import ID_KEYS, Reader, rows
+from seekbench.datasets.source import file_name
 from seekbench.errors import InputError, Report
 from seekbench.progress import Progress, Stage
 
@@ -45,7 +46,7 @@ class Beir:
         return [corpus, queries, *splits.values()]
 
     def identity(self, *, offline: bool = False) -> Mapping[str, Any]:
-        return {"format": "beir", "files": [p.relative_to(self.folder).as_posix() for p in self.files()]}
+        return {"format": "beir", "files": [file_name(p, self.folder) for p in self.files()]}
 
     def read(self, builder: Builder, *, progress: Progress, offline: bool = False) -> None:
         corpus, queries, splits = self._parts

@@ -65,6 +65,10 @@ class Hub:
     def subject(self) -> str:
         return f"hub:{self.repo}"
 
+    @property
+    def folder(self) -> None:
+        return None
+
     def files(self) -> Sequence[Path]:
         return ()
 

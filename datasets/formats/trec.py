@@ -16,6 +16,7 @@ from seekbench.datasets.formats import qrels
 from seekbench.datasets.formats.beir import feed
 from seekbench.datasets.formats.lines import COMPRESSED, lines, open_bytes, text
 from seekbench.datasets.formats.records import ID_KEYS, Reader, json_rows
+from seekbench.datasets.source import file_name
 from seekbench.errors import InputError, Report
 from seekbench.progress import Progress
 
@@ -77,11 +78,12 @@ class Trec:
         return [*documents, topics, *splits.values()]
 
     def identity(self, *, offline: bool = False) -> Mapping[str, Any]:
-        _, _, splits = self._parts
+        documents, topics, splits = self._parts
         return {
             "format": "trec",
-            "files": [p.name for p in self.files()],
-            "splits": list(splits),
+            "documents": [file_name(p, self.folder) for p in documents],
+            "topics": file_name(topics, self.folder),
+            "qrels": {split: file_name(p, self.folder) for split, p in splits.items()},
             "topic_fields": self.topic_fields,
             "encoding": self.encoding,
         }

@@ -56,6 +56,10 @@ DEFECTS: dict[str, tuple[dict[str, Any], str, str, str, int | None]] = {
     "duplicate query": ({"queries": [*QUERIES, QUERIES[0]]}, "duplicate-query-id", "error", "queries.jsonl", 3),
     "integer query id": ({"queries": [*QUERIES, {"_id": 3, "text": "x"}]}, "integer-id", "error", "queries.jsonl", 3),
     "unjudged query": ({"queries": [*QUERIES, {"_id": "q3", "text": "x"}]}, "unjudged-query", "warning", "queries.jsonl", 3),
+    "query id with #": (
+        {"queries": [*QUERIES, {"_id": "#3", "text": "x"}], "test": as_tsv([*JUDGMENTS, ("#3", "d1", 1)])},
+        "hash-id", "warning", "queries.jsonl", 3,
+    ),
     "unknown query": (judged(("q9", "d1", 1)), "unknown-query", "error", "qrels/test.tsv", 5),
     "absent document": (judged(("q1", "d9", 1)), "absent-document", "warning", "qrels/test.tsv", 5),
     "judged again": (judged(JUDGMENTS[0]), "duplicate-judgment", "error", "qrels/test.tsv", 5),
@@ -154,6 +158,33 @@ def test_not_a_collection(tmp_path: Path) -> None:
     codes = [p.code for p in validate(str(tmp_path)).report.problems]
     assert codes == ["ambiguous-files", "missing-file", "missing-file"]
     assert "did you mean 'pydocs'" in str(validate("pydoks").report.problems[0])
+    assert "did you mean 'beir/scifact'" in str(validate("beir/scifct").report.problems[0])
+
+
+def test_no_folder_to_validate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One clear line and exit 2, however the path is written."""
+    from typer.testing import CliRunner
+
+    from seekbench.cli.app import app
+
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    Path("data").mkdir()
+    Path("data/file.tsv").write_text("x")
+    gone, file, empty = "does not exist", "is no folder", "is empty"
+    for name, why in (
+        ("./nothing", gone), ("data/nothing", gone), (str(tmp_path / "nothing"), gone), ("~/no/such/folder", gone),
+        ("~nobody-of-this-name/x", "no such user"), ("nothing", "there is no folder and no dataset 'nothing'"),
+        ("data/file.tsv", file), ("./data/file.tsv", file), (str(tmp_path / "data/file.tsv"), file),
+        ("empty", empty), ("./empty", empty), ("empty/", empty), (str(tmp_path / "empty"), empty), ("", "nothing is named"),
+    ):  # fmt: skip
+        report = validate(name).report
+        assert len(report.lines()) == 1, name
+        assert why in report.lines()[0], name
+        done = CliRunner().invoke(app, ["validate", "dataset", name])
+        assert done.exit_code == 2, name
+        assert done.output.count("error:") == 1, done.output
+        assert why in done.output
 
 
 @pytest.mark.parametrize("ending", [".gz", ".zst"])

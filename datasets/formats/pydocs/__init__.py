@@ -69,6 +69,10 @@ class PyDocs:
     def subject(self) -> str:
         return "pydocs" if self.variant == "code" else f"pydocs-{self.variant}"
 
+    @property
+    def folder(self) -> None:
+        return None
+
     def files(self) -> Sequence[Path]:
         """None: `identity` holds the hash of all, which is quicker than several hundred keys of files."""
         return ()

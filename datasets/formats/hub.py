@@ -211,6 +211,8 @@ class Hub:
             self._explained(repo, commit),
             progress.stage(f"fetch {repo}", total=1, unit="repository") as stage,
         ):
+            # Asked once: the download itself would try for half a minute, and say so, before it takes the cache.
+            offline = offline or not self._reachable(repo, commit)
             folder = snapshot_download(
                 repo,
                 repo_type="dataset",
@@ -223,6 +225,19 @@ class Hub:
             )
             stage.advance(1)
         return Path(folder)
+
+    def _reachable(self, repo: str, commit: str) -> bool:
+        """Whether the hub answers. Raises what it answers (no such repository, no access)."""
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import HfHubHTTPError
+
+        try:
+            HfApi(endpoint=self.endpoint).dataset_info(repo, revision=commit, timeout=20)
+        except HfHubHTTPError:
+            raise
+        except (_http_error(), OSError):
+            return False
+        return True
 
     def _subset_files(self, repo: str, commit: str, offline: bool) -> list[str]:
         """The patterns of the subset's files, so that fifty other languages are not fetched."""

@@ -185,16 +185,20 @@ def min_max(
     for i, (run, weight) in enumerate(zip(runs, weights or [1.0] * len(runs), strict=True)):
         hit = np.asarray(run.doc_rows) >= 0
         scores = np.asarray(run.scores, dtype=np.float64)
-        if not np.isfinite(scores[hit]).all():
-            raise SeekbenchError(
-                f"the run of {names[i] if names else i} has infinite scores, which min-max can't scale"
-            )
+        _refuse_infinite(scores[hit], names[i] if names else str(i), "min-max")
         lowest = np.min(scores, axis=1, where=hit, initial=np.inf, keepdims=True)
         highest = np.max(scores, axis=1, where=hit, initial=-np.inf, keepdims=True)
         with np.errstate(invalid="ignore"):  # queries without hits
             scaled = (scores - lowest) / np.maximum(highest - lowest, 1e-9)
         parts.append((run.doc_rows, np.where(hit, weight * np.where(hit, scaled, 0.0), 0.0)))
     return _summed(parts, k, order)
+
+
+def _refuse_infinite(scores: npt.NDArray[Any], name: str, norm: str) -> None:
+    if not np.isfinite(scores).all():
+        raise SeekbenchError(
+            f"the run of {name} has infinite scores, which {norm} can't scale; method rrf takes ranks alone"
+        )
 
 
 def _summed(parts: Sequence[tuple[npt.NDArray[Any], Floats]], k: int, order: npt.NDArray[Any]) -> Run:
@@ -240,6 +244,8 @@ def _by_ranx(p: FusionParams, runs: Sequence[Run], k: int, order: npt.NDArray[An
         return Run.empty(queries, 0)
     converted = []
     for name, run in zip(p.of, runs, strict=True):
+        if p.norm not in ("rank", "borda"):
+            _refuse_infinite(run.scores[run.doc_rows >= 0], name, p.norm or p.method)
         table = {}
         for q in some:
             hit = run.doc_rows[q] >= 0

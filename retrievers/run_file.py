@@ -12,7 +12,8 @@ import pyarrow as pa
 from pydantic import Field, ValidationInfo, field_validator
 
 from seekbench import hashing, trec
-from seekbench.errors import InputError
+from seekbench.errors import InputError, SeekbenchError
+from seekbench.progress import NoProgress, Progress
 from seekbench.retrievers import protocol
 from seekbench.retrievers.protocol import Context, TextView
 from seekbench.run import Run
@@ -54,6 +55,9 @@ class RunFile:
 
     def __init__(self, params: RunFileParams) -> None:
         self.params = params
+        self._said: str | None = None
+        #: Path -> the hash that `identity` told last, of this and of all instances `for_dataset`.
+        self._told: dict[Path, str] = {}
 
     @property
     def path(self) -> Path:
@@ -62,7 +66,9 @@ class RunFile:
     def for_dataset(self, dataset: str, split: str) -> RunFile:
         """The run of one dataset, where the path holds `{dataset}` or `{split}`."""
         path = self.params.path.replace("{dataset}", dataset.replace("/", "__")).replace("{split}", split)
-        return RunFile(self.params.model_copy(update={"path": path}))
+        bound = RunFile(self.params.model_copy(update={"path": path}))
+        bound._told = self._told
+        return bound
 
     def check_files(self, datasets: Sequence[tuple[str, str]]) -> list[str]:
         """A line for each run file that is not there. datasets: (id, split)."""
@@ -72,13 +78,28 @@ class RunFile:
     def identity(self, *, context: Context) -> Mapping[str, Any]:
         if not self.path.is_file():
             raise InputError("no such run file", where=self.params.path)
-        return {"file": hashing.of_file(self.path)}
+        self._said = self._told[self.path] = hashing.of_file(self.path)
+        return {"file": self._said}
 
     def index(self, documents: TextView, folder: Path, *, context: Context) -> Mapping[str, Any]:
         return {"bytes": 0, "documents": len(documents)}
 
     def open(self, folder: Path | None, documents: TextView, *, context: Context) -> RunFileSearcher:
-        return RunFileSearcher(trec.read_run(self.path), documents, self.params.unknown)
+        """Raises SeekbenchError where the file is no longer the one that `identity` named."""
+        said = self._said or self._told.get(self.path)
+        try:
+            run = trec.read_run(self.path)
+        except InputError:
+            # Half of a file that is being written has defects that the whole one has not.
+            if said and self.path.is_file() and hashing.of_file(self.path) != said:
+                raise self._changed() from None
+            raise
+        if said and run.digest != said:
+            raise self._changed()
+        return RunFileSearcher(run, documents, self.params.unknown, context.progress)
+
+    def _changed(self) -> SeekbenchError:
+        return SeekbenchError(f"{self.path} changed while it was being read; run again")
 
     def describe(self, *, context: Context) -> Mapping[str, Any]:
         return {"path": self.params.path, "unknown": self.params.unknown}
@@ -88,13 +109,17 @@ class RunFile:
 
 
 class RunFileSearcher:
-    """An open run file. `facts` (after a search): queries of the file that are not asked, asked queries that
-    the file lacks, and dropped hits."""
+    """An open run file. A search knows its own queries alone, so what there is to tell is told by `finish`."""
 
-    def __init__(self, run: trec.TrecRun, documents: TextView, unknown: str) -> None:
+    def __init__(
+        self, run: trec.TrecRun, documents: TextView, unknown: str, progress: Progress | None = None
+    ) -> None:
         self._run, self._documents, self._unknown = run, documents, unknown
+        self._progress = progress or NoProgress()
         self._rows = documents.records.rows_of(run.doc_ids)
-        self.facts: dict[str, int] = {}
+        #: Which queries of the file were asked so far, and the ids of asked ones that it lacks.
+        self._asked = np.zeros(len(run.query_ids), dtype=np.bool_)
+        self._lacking: set[str] = set()
 
     def search(self, queries: TextView, k: int, *, context: Context) -> Run:
         run = self._run
@@ -102,25 +127,12 @@ class RunFileSearcher:
         query, rows, scores = asked[run.query], self._rows[run.doc], run.scores
         kept = query >= 0
         unknown = kept & (rows < 0)
-        dropped = int(unknown.sum())
-        if dropped and self._unknown != "drop":
+        if self._unknown != "drop" and unknown.any():
             self._refuse(unknown, int(kept.sum()))
-        found = int((asked >= 0).sum())
-        self.facts = {
-            "queries_not_asked": len(asked) - found,
-            "queries_without_hits": len(queries) - found,
-            "unknown_documents_dropped": dropped,
-        }
-        if dropped:
-            context.progress.note(
-                f"{run.path}: {dropped} hits on documents that the corpus lacks were dropped; ranks below "
-                "moved up"
-            )
-        if len(asked) - found or len(queries) - found:
-            context.progress.note(
-                f"{run.path}: {len(asked) - found} of its {len(asked)} queries are not asked here, "
-                f"{len(queries) - found} asked ones have no hits"
-            )
+        self._asked |= asked >= 0
+        lacking = np.ones(len(queries), dtype=np.bool_)
+        lacking[asked[asked >= 0]] = False
+        self._lacking.update(queries.records.ids(np.flatnonzero(lacking)).to_pylist())
         kept &= rows >= 0
         return _packed(query[kept], rows[kept], scores[kept], len(queries), k, self._documents)
 
@@ -139,15 +151,42 @@ class RunFileSearcher:
         )
 
     def finish(self, run: Run) -> dict[str, int]:
-        """Called with the whole run, which no single block knows."""
+        """Counts over the whole run: asked queries without hits, the file's queries that were not asked, and
+        dropped hits. The last two only where all queries went through here, none through an earlier process.
+        Raises InputError for a run without a hit."""
+        file = self._run
+        whole = int(self._asked.sum()) + len(self._lacking) == run.num_queries
+        dropped = int((self._asked[file.query] & (self._rows[file.doc] < 0)).sum())
         if not (run.doc_rows >= 0).any():
-            first = ", ".join(repr(i) for i in self._run.query_ids[:3].to_pylist())
+            first = ", ".join(repr(i) for i in file.query_ids[:3].to_pylist())
+            problem = f"none of its {len(file.query_ids)} queries ({first}, ...) is a query of this dataset"
+            if self._asked.any() or not whole:
+                problem = "none of its hits is a document of this corpus for a query of this dataset"
             raise InputError(
-                f"none of its {len(self._run.query_ids)} queries ({first}, ...) is a query of this dataset",
-                where=str(self._run.path),
-                remedy="is it the run of another dataset or split?",
+                problem, where=str(file.path), remedy="is it the run of another dataset or split?"
             )
-        return self.facts
+        without = int((run.lengths() == 0).sum())
+        facts = {"queries_without_hits": without}
+        if whole:
+            facts |= {
+                "queries_not_asked": int((~self._asked).sum()),
+                "unknown_documents_dropped": dropped,
+            }
+        self._tell(facts)
+        return facts
+
+    def _tell(self, facts: dict[str, int]) -> None:
+        dropped, others = facts.get("unknown_documents_dropped"), facts.get("queries_not_asked")
+        without = facts["queries_without_hits"]
+        if dropped:
+            self._progress.note(
+                f"{self._run.path}: {dropped} hits on documents that the corpus lacks were dropped; ranks "
+                "below moved up"
+            )
+        said = [f"{others} of its {len(self._asked)} queries are not asked here"] if others else []
+        said += [f"{without} asked ones have no hits"] if without else []
+        if said:
+            self._progress.note(f"{self._run.path}: {', '.join(said)}")
 
     def close(self) -> None:
         return

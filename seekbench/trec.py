@@ -3,10 +3,14 @@
 A well-formed file is parsed column by column by Arrow; one that is not plain (runs of blanks, comments, tags
 with spaces, Windows line ends) is first reduced to its three columns. Only when a value is wrong are lines
 looked at one by one, to say which. Columns 2, 4 and 6 are ignored, as trec_eval does.
+
+A line that begins with `#` is a comment, unless it has the shape of a hit: ids may begin with it too, and a hit
+must not be lost.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from collections.abc import Iterator
@@ -31,7 +35,15 @@ _LINE = re.compile(
     rb"[ \t\r]+[^ \t\r\n]+[ \t\r]+([^ \t\r\n]+)[^\n]*$",
     re.MULTILINE,
 )
-_SKIPPED = re.compile(rb"^[ \t\r]*(#[^\n]*)?$")
+#: What follows the `#` of a hit: five columns of which the fifth is a score (or NaN, which is refused then). Of
+#: a query `#`, six with `Q0`, which tells it from a hit that was commented out with `# `.
+_AFTER_HASH = (
+    rb"(?:[^ \t\r\n]+(?:[ \t\r]+[^ \t\r\n]+){3}[ \t\r]+SCORE(?![^ \t\r\n])"
+    rb"|[ \t\r]+Q0(?:[ \t\r]+[^ \t\r\n]+){2}[ \t\r]+SCORE[ \t\r]+[^ \t\r\n]+[ \t\r]*(?![^\n]))"
+).replace(b"SCORE", rb"(?i:[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?|nan))")
+#: Blank lines and comments.
+_SKIPPED = re.compile(rb"^[ \t\r]*(#(?!" + _AFTER_HASH + rb")[^\n]*)?$")
+_COMMENT = re.compile(rb"\n#(?!" + _AFTER_HASH + rb")")
 
 
 @dataclass(frozen=True)
@@ -40,7 +52,8 @@ class TrecRun:
     `query_ids[query[i]]`.
 
     query_ids, doc_ids: Arrow strings without duplicates, in order of first appearance; query, doc: int32
-    [lines]; scores: float32 [lines], parsed as float64 and rounded, as trec_eval does.
+    [lines]; scores: float32 [lines], parsed as float64 and rounded, as trec_eval does. digest: sha256 (hex) of
+    the file's bytes that this was read from (`hashing.of_file`).
     """
 
     path: Path
@@ -49,13 +62,14 @@ class TrecRun:
     doc_ids: pa.Array
     doc: Codes
     scores: npt.NDArray[np.float32]
+    digest: str = ""
 
     def __len__(self) -> int:
         return len(self.query)
 
     @cached_property
     def _numbers(self) -> npt.NDArray[np.int64]:
-        data = _normal(_bytes(self.path))
+        data = _normal(_unpacked(self.path, _bytes(self.path)))
         kept = [n for n, line in enumerate(data.split(b"\n"), 1) if not _SKIPPED.match(line)]
         return np.asarray(kept, dtype=np.int64)
 
@@ -67,7 +81,10 @@ class TrecRun:
 def read_run(path: Path) -> TrecRun:
     """Reads and checks a run file. Raises InputError with file and line: wrong number of columns, a score
     that is no number or NaN, bad UTF-8, a (query, document) pair that occurs twice, no line at all."""
-    data = _normal(_bytes(path))
+    raw = _bytes(path)
+    digest = hashlib.sha256(raw).hexdigest()
+    data = _normal(_unpacked(path, raw))
+    del raw
     table = _fast(data)
     if table is None:
         reduced = _reduced(data)
@@ -83,32 +100,35 @@ def read_run(path: Path) -> TrecRun:
     if np.isnan(wide).any():
         _explain(path, data)
     with np.errstate(over="ignore"):  # beyond float32 is infinite, in trec_eval too
-        run = TrecRun(path, query_ids, query, doc_ids, doc, wide.astype(np.float32))
+        run = TrecRun(path, query_ids, query, doc_ids, doc, wide.astype(np.float32), digest)
     _refuse_duplicates(run)
     return run
 
 
 def _bytes(path: Path) -> bytes:
     try:
-        if path.suffix == ".gz":
-            import gzip
-
-            with gzip.open(path) as handle:
-                return handle.read()
-        if path.suffix in (".zst", ".zstd"):
-            import zstandard
-
-            with (
-                path.open("rb") as raw,
-                zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as z,
-            ):
-                data: bytes = z.read()
-                return data
         return path.read_bytes()
     except FileNotFoundError:
         raise InputError("no such run file", where=str(path)) from None
     except IsADirectoryError:
         raise InputError("this is a folder, not a run file", where=str(path)) from None
+    except OSError as error:
+        raise InputError(f"can't read this run file ({error})", where=str(path)) from error
+
+
+def _unpacked(path: Path, raw: bytes) -> bytes:
+    try:
+        if path.suffix == ".gz":
+            import gzip
+
+            return gzip.decompress(raw)
+        if path.suffix in (".zst", ".zstd"):
+            import zstandard
+
+            with zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as z:
+                data: bytes = z.read()
+                return data
+        return raw
     except (OSError, EOFError) as error:
         raise InputError(f"can't read this run file ({error})", where=str(path)) from error
     except Exception as error:
@@ -128,13 +148,22 @@ def _fast(data: bytes) -> pa.Table | None:
 
     Bytes are searched for whatever could make columns shift unseen; that costs a hundredth of the parsing.
     """
-    if b"\r" in data or (b"#" in data and (data.startswith(b"#") or b"\n#" in data)):
+    if b"\r" in data or _has_comments(data):
         return None
     head = data[: data.find(b"\n")] if b"\n" in data else data
     for separator, other in ((b" ", b"\t"), (b"\t", b" ")):
         if head.count(separator) == 5 and other not in data and not _doubled(data, separator):
             return _parse(data, separator, 6, (0, 2, 4))
     return None
+
+
+def _has_comments(data: bytes) -> bool:
+    """Whether any line is a comment; looks at the lines that begin with `#` only."""
+    if b"#" not in data:  # a line feed is slow to search for: it is everywhere
+        return False
+    if data.startswith(b"#") and _COMMENT.match(b"\n" + data.split(b"\n", 1)[0]):
+        return True
+    return b"\n#" in data and _COMMENT.search(data) is not None
 
 
 def _doubled(data: bytes, separator: bytes) -> bool:

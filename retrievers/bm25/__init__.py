@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from seekbench.errors import InputError
 from seekbench.retrievers.bm25 import jvm
@@ -53,6 +53,17 @@ class BM25Params(Params):
         None, description="fields indexed apart, with their boosts; else the rendered text as one"
     )
     docvectors: bool = Field(False, description="store document vectors, which rm3 needs (set by rm3 itself)")
+
+    #: Folder of the file that names the stop words'. The path stays as written: its words are in `identity`.
+    _base: Path = PrivateAttr(Path())
+
+    def model_post_init(self, context: Any, /) -> None:
+        self._base = Path((context or {}).get("base") or "").absolute()
+
+    @property
+    def stopwords_file(self) -> Path | None:
+        """The file of stop words, relative to the file that names it."""
+        return self._base / self.stopwords.expanduser() if isinstance(self.stopwords, Path) else None
 
     @field_validator("language")
     @classmethod
@@ -101,8 +112,12 @@ class BM25:
         {"language", "stemmer", "stopwords", "pretokenized", "fields", "docvectors"}
     )
     search_params: ClassVar[frozenset[str]] = frozenset({"k1", "b", "similarity", "mu", "rm3"})
-    modules: ClassVar[tuple[str, ...]] = tuple(
-        f"seekbench.retrievers.bm25.{name}" for name in ("analysis", "handles", "index", "search", "ties")
+    modules: ClassVar[tuple[str, ...]] = (
+        "seekbench.retrievers.bm25",
+        *(
+            f"seekbench.retrievers.bm25.{name}"
+            for name in ("analysis", "handles", "index", "jvm", "search", "ties")
+        ),
     )
 
     def __init__(self, params: BM25Params) -> None:
@@ -122,6 +137,11 @@ class BM25:
             # A file's words may change under the same name.
             facts["stopwords"] = Settings("", stopwords=self._stopwords).summary()["stopwords"]
         return facts
+
+    def recipe(self, documents: TextView, *, context: Context) -> Mapping[str, Any]:
+        """What `auto` and this Java make of the collection's language: a part of the index's recipe. Starts no
+        Java. Raises MissingError for a language that this Java can't do."""
+        return {"analysis": self.settings(documents.language).summary()}
 
     def index(self, documents: TextView, folder: Path, *, context: Context) -> Mapping[str, Any]:
         """Facts: documents, non_empty, total_terms, unique_terms (of each field where there are several),
@@ -184,13 +204,14 @@ class BM25:
     @cached_property
     def _stopwords(self) -> tuple[str, ...] | None:
         """The user's words: None for Lucene's list, () for none. Raises InputError for a missing file."""
-        wanted = self.params.stopwords
+        wanted, file = self.params.stopwords, self.params.stopwords_file
         if isinstance(wanted, bool):
             return None if wanted else ()
         if isinstance(wanted, tuple):
             return wanted
+        assert file is not None
         try:
-            lines = wanted.read_text(encoding="utf-8").splitlines()
+            lines = file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read the stop words: {error}", where=str(wanted)) from error
+            raise InputError(f"cannot read the stop words: {error}", where=str(file)) from error
         return tuple(word for line in lines if (word := line.strip()))

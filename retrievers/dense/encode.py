@@ -67,6 +67,7 @@ class Encoder:
     ) -> None:
         import torch
 
+        self.checkpoint = checkpoint
         self.recipe: Recipe = checkpoint.recipe
         self.name = checkpoint.name
         self.device = pick_device(device)

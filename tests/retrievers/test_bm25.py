@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import json
 import random
 import subprocess
@@ -271,6 +273,68 @@ def test_identity_follows_the_stopword_file(tmp_path: Path) -> None:
         BM25(BM25Params(stopwords=tmp_path / "absent")).identity(context=Context())
 
 
+def test_a_stopword_file_is_relative_to_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "stop.txt").write_text("foxes\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for base in (Path("a"), tmp_path / "a"):
+        params = BM25Params.model_validate({"stopwords": "stop.txt"}, context={"base": base})
+        assert params.model_dump(mode="json")["stopwords"] == "stop.txt"
+        assert BM25(params).settings().stopwords == ("foxes",)
+    with pytest.raises(InputError, match=r"b/stop.txt"):
+        BM25(BM25Params.model_validate({"stopwords": "../b/stop.txt"}, context={"base": "a"})).settings()
+    monkeypatch.setenv("HOME", str(tmp_path / "a"))
+    params = BM25Params.model_validate({"stopwords": "~/stop.txt"}, context={"base": tmp_path})
+    assert BM25(params).settings().stopwords == ("foxes",)
+
+
+def test_the_recipe_holds_what_auto_resolves_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    def analysis(declared: str | None, **parameters: Any) -> Any:
+        recipe = BM25(BM25Params(**parameters)).recipe(view(["x"], language=declared), context=Context())
+        json.dumps(recipe)
+        return recipe["analysis"]
+
+    assert analysis(None) == analysis("eng-Latn") != analysis("de")
+    assert analysis("de") == analysis(None, language="de")
+    assert analysis(None, stopwords=["a"]) != analysis(None, stopwords=["b"]) != analysis(None)
+    # The same collection, with and without a Java that has Thai word breaks.
+    monkeypatch.setattr(jvm, "segments_thai", lambda: False)
+    without = analysis("th")
+    with pytest.raises(MissingError, match="Thai word breaks"):
+        analysis("th", language="th")
+    monkeypatch.setattr(jvm, "segments_thai", lambda: True)
+    assert analysis("th") == analysis("th", language="th") != without
+
+
+def test_modules_are_all_that_scores_depend_on() -> None:
+    """Code of ours that a retriever imports is in the keys of what it makes."""
+    from seekbench.retrievers import registry
+
+    shared = {"seekbench.retrievers", "seekbench.retrievers.protocol", "seekbench.retrievers.registry"}
+    for name in registry.BUILTIN:
+        cls = registry.resolve(name)
+        waiting, found = [cls.__module__], set()
+        while waiting:
+            module = waiting.pop()
+            if module in found | shared:
+                continue
+            try:
+                spec = importlib.util.find_spec(module)
+            except ModuleNotFoundError:  # a name in a module
+                continue
+            if spec is None or spec.origin is None:
+                continue
+            found.add(module)
+            for node in ast.walk(ast.parse(Path(spec.origin).read_text())):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+                    "seekbench.retrievers"
+                ):
+                    waiting += [node.module or "", *(f"{node.module}.{n.name}" for n in node.names)]
+                elif isinstance(node, ast.ImportFrom) and node.module == "seekbench":
+                    waiting += [f"seekbench.{n.name}" for n in node.names if n.name == "trec"]
+        assert set(cls.modules) == found, name
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
@@ -281,6 +345,9 @@ def test_identity_follows_the_stopword_file(tmp_path: Path) -> None:
         ({"rm3": {}, "docvectors": False}, "docvectors: true"),
         ({"language": "de", "stemmer": "krovetz"}, "belong to English"),
         ({"pretokenized": True, "language": "de"}, "no language"),
+        ({"fields": {"title": float("nan")}}, "finite"),
+        ({"k1": float("inf")}, "finite"),
+        ({"mu": float("nan")}, "finite"),
         ({"k1": -1}, "greater than or equal to 0"),
         ({"kl": 1}, "not permitted"),
     ],

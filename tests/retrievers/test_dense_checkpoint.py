@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import sys
@@ -14,7 +15,7 @@ import pytest
 import tiny_checkpoints as tiny
 
 from seekbench.collection import Records
-from seekbench.errors import InputError, MissingError
+from seekbench.errors import InputError, MissingError, SeekbenchError
 from seekbench.retrievers.dense import Dense, DenseParams, checkpoint
 from seekbench.retrievers.dense.checkpoint import MINILM, MINILM_SHA256
 from seekbench.retrievers.protocol import Context, TextView
@@ -175,6 +176,202 @@ def test_other_refusals(tmp_path: Path) -> None:
     assert "adapter" in refusal(bare)
     with pytest.raises(ValueError, match="extra"):
         DenseParams(model="x", poling="mean")  # type: ignore[call-arg]
+
+
+# -- identity ---------------------------------------------------------------------------------------------
+
+
+def router(folder: Path, *, seed: int = 0, legacy: bool = False) -> Path:
+    """An asymmetric model: one encoder for queries, another for documents."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Router
+
+    sides = [
+        list(SentenceTransformer(str(tiny.recipe(folder / "parts" / str(i), seed=seed + i)), device="cpu"))
+        for i in range(2)
+    ]
+    model = SentenceTransformer(modules=[Router.for_query_document(*sides)], device="cpu")
+    model.save_pretrained(str(folder / "model"), create_model_card=False)
+    if legacy:
+        (folder / "model" / "router_config.json").rename(folder / "model" / "config.json")
+        modules = json.loads((folder / "model" / "modules.json").read_text())
+        modules[0]["type"] = "sentence_transformers.models.Asym"
+        tiny.write(folder / "model", "modules.json", modules)
+    return folder / "model"
+
+
+def identity(model: Path | str, **params: Any) -> dict[str, Any]:
+    return dict(dense(model, **params).identity(context=OFFLINE))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_the_weights_behind_a_router_are_identified(tmp_path: Path, legacy: bool) -> None:
+    from safetensors.torch import load_file, save_file
+
+    model = router(tmp_path, legacy=legacy)
+    files = sorted(p.relative_to(model).as_posix() for p in model.rglob("*.safetensors"))
+    assert files == ["document_0_Transformer/model.safetensors", "query_0_Transformer/model.safetensors"]
+    facts = dense(model).describe(context=OFFLINE)
+    assert sorted(facts["weights"]) == files
+    assert facts["parameters"] == 2 * dense(tmp_path / "parts" / "0").describe(context=OFFLINE)["parameters"]
+    first = identity(model)
+    for file in files:
+        weights = load_file(model / file)
+        save_file({name: value + 1 for name, value in weights.items()}, model / file)
+        assert identity(model)["weights"] != first["weights"]
+        save_file(weights, model / file, metadata={"format": "pt"})
+    assert identity(model) == first
+    for name in ("tokenizer.json", "config.json", "sentence_bert_config.json"):
+        path = model / "query_0_Transformer" / name
+        before = path.read_text()
+        tiny.write(path.parent, name, json.loads(before) | {"changed": 1})
+        assert identity(model)["files"] != first["files"]
+        path.write_text(before)
+    # what is not loaded does not count
+    for name in (".cache", "onnx", "checkpoint-10"):
+        shutil.copytree(model / "query_0_Transformer", model / name)
+    shutil.copytree(model / "query_0_Transformer", model / "query_0_Transformer" / "openvino")
+    assert identity(model) == first
+
+
+def test_both_sides_of_a_router_are_searched(tmp_path: Path) -> None:
+    model = router(tmp_path)
+    retriever = dense(model)
+    for side, part in (("query", "0"), ("document", "1")):
+        np.testing.assert_allclose(
+            retriever.encoder(OFFLINE).encode(["the cell", "heat"], side).vectors,
+            dense(tmp_path / "parts" / part).encoder(OFFLINE).encode(["the cell", "heat"], side).vectors,
+            atol=1e-5,
+        )
+
+
+def test_routers_are_refused_like_others(tmp_path: Path) -> None:
+    model = router(tmp_path)
+    config = json.loads((model / "router_config.json").read_text())
+
+    def with_types(types: dict[str, str]) -> str:
+        tiny.write(model, "router_config.json", config | {"types": types})
+        return refusal(model)
+
+    transformer = "sentence_transformers.base.modules.transformer.Transformer"
+    assert "outside the checkpoint" in with_types({"../elsewhere": transformer})
+    assert "--trust-remote-code" in with_types({"query_0_Transformer": "own.Transformer"})
+    assert "no weights" in with_types(config["types"] | {"more_0_Transformer": transformer})
+    sparse = "sentence_transformers.sparse_encoder.modules.SpladePooling"
+    assert "type: sparse" in with_types(config["types"] | {"query_1_SpladePooling": sparse})
+    # a router that holds itself ends
+    assert "no weights" in with_types({".": "sentence_transformers.base.modules.router.Router"})
+    (model / "router_config.json").unlink()
+    assert "a Router without router_config.json" in refusal(model)
+
+
+def test_a_checkpoint_without_weights_is_refused(tmp_path: Path) -> None:
+    model = tiny.recipe(tmp_path, dense=8)
+    weights = model / "2_Dense" / "model.safetensors"
+    weights.rename(model / "2_Dense" / "other.safetensors")
+    assert "no weights (*.safetensors) in" in refusal(model)
+    tiny.write(
+        model,
+        "modules.json",
+        [{"idx": 0, "name": "0", "path": "0_BoW", "type": "sentence_transformers.models.BoW"}],
+    )
+    assert "no weights" in refusal(model)
+
+
+def test_all_that_own_code_may_read_is_identified(tmp_path: Path) -> None:
+    trusted = Context(device="cpu", offline=True, trust_remote_code=True)
+    model = tiny.recipe(tmp_path)
+    modules = json.loads((model / "modules.json").read_text())
+    modules.append({"idx": 2, "name": "2", "path": "2_Own", "type": "own.Head"})
+    tiny.write(model, "modules.json", modules)
+    (model / "2_Own" / "deep").mkdir(parents=True)
+    (model / "own.py").write_text("x = 1")
+    seen = []
+    for change in (lambda: None,
+        lambda: shutil.copy(model / "model.safetensors", model / "2_Own" / "deep" / "x.safetensors"),
+        lambda: tiny.write(model, "2_Own/deep/config.json", {}),
+        lambda: (model / "own.py").write_text("x = 2"),
+    ):  # fmt: skip
+        change()
+        seen.append(dict(dense(model).identity(context=trusted)))
+    assert all(a != b for a, b in itertools.pairwise(seen))
+    # code that does not run is no part of it
+    plain = tiny.bert(tmp_path / "plain")
+    before = identity(plain)
+    (plain / "modeling.py").write_text("x = 1")
+    assert identity(plain) == before
+    assert dict(dense(plain).identity(context=trusted)) != before
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_files_that_change_before_they_are_loaded_are_refused(tmp_path: Path, name: str) -> None:
+    model = tiny.recipe(tmp_path / "a")
+    other = tiny.recipe(tmp_path / "b", seed=5)
+    tiny.write(other, "config.json", json.loads((other / "config.json").read_text()) | {"changed": 1})
+    retriever = dense(model)
+    before = retriever.identity(context=OFFLINE)
+    (other / name).replace(model / name)
+    with pytest.raises(SeekbenchError, match=f"{name} changed while it was being read; run again"):
+        retriever.encoder(OFFLINE)
+    # nothing of the old files is kept: the next identity is that of the new ones
+    assert retriever.identity(context=OFFLINE) == identity(model) != before
+    retriever.encoder(OFFLINE)
+
+
+def test_half_written_weights_are_a_change_not_a_defect(tmp_path: Path) -> None:
+    model = tiny.recipe(tmp_path)
+    retriever = dense(model)
+    retriever.identity(context=OFFLINE)
+    with (model / "model.safetensors").open("r+b") as handle:
+        handle.truncate(1000)
+    with pytest.raises(SeekbenchError, match="changed while it was being read"):
+        retriever.encoder(OFFLINE)
+
+
+def test_weights_written_over_while_they_are_used_stop_the_work(tmp_path: Path) -> None:
+    model = tiny.recipe(tmp_path / "m")
+    documents = TextView(Records.from_lists(["a", "b"], ["the cell", "heat"]), "{text}")
+    retriever, folder = dense(model), tmp_path / "index"
+    folder.mkdir()
+    retriever.index(documents, folder, context=OFFLINE)
+    searcher = retriever.open(folder, documents, context=OFFLINE)
+    copy = tmp_path / "copy"
+    shutil.copy(model / "model.safetensors", copy)
+    copy.replace(model / "model.safetensors")  # the loaded model keeps the file that it opened
+    searcher.search(documents, 2, context=OFFLINE)
+    fresh = dense(model)
+    searcher = fresh.open(folder, documents, context=OFFLINE)
+    with (model / "model.safetensors").open("r+b") as handle:
+        handle.seek(-4, 2)
+        handle.write(b"\0\0\0\1")
+    with pytest.raises(SeekbenchError, match="changed while it was being read"):
+        searcher.search(documents, 2, context=OFFLINE)
+
+
+def test_paths_are_relative_to_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny.bert(tmp_path / "configs" / "org" / "tiny")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    def of(name: str, base: Path) -> Dense:
+        return Dense(DenseParams.model_validate({"model": name}, context={"base": base}))
+
+    wanted = identity(model)
+    configs = tmp_path / "configs"
+    for name, base in (
+        ("org/tiny", configs), ("./org/tiny", configs), ("../tiny", model), (".", model), (str(model), tmp_path),
+        ("./configs/org/tiny", Path("..")),
+    ):  # fmt: skip
+        retriever = of(name, base)
+        assert retriever.identity(context=OFFLINE) == wanted
+        # what is written stays: the same files elsewhere are the same model
+        assert retriever.params.model_dump()["model"] == name == retriever.describe(context=OFFLINE)["model"]
+    assert of("org/other", configs).params.place == "org/other"  # a name on the hub
+    assert of("all-MiniLM-L6-v2", configs).describe(context=OFFLINE)["model"] == MINILM
+    monkeypatch.setenv("HOME", str(configs))
+    assert of("~/org/tiny", tmp_path).identity(context=OFFLINE) == wanted
+    with pytest.raises(InputError, match=f"no folder {tmp_path}/absent"):
+        of("./absent", tmp_path).identity(context=OFFLINE)
 
 
 # -- sources ----------------------------------------------------------------------------------------------

@@ -152,10 +152,16 @@ def test_empty_runs() -> None:
         fused([nothing, some], method="sum")
 
 
-def test_infinite_scores_cannot_be_scaled() -> None:
-    odd = Run(np.int32([[0, 1]]), np.float32([[np.inf, 1]]))
-    with pytest.raises(SeekbenchError, match="infinite"):
-        min_max([odd, odd], 5, np.arange(2))
+@pytest.mark.parametrize("scores", [[np.inf, 1], [1, -np.inf], [np.inf, -np.inf]])
+def test_infinite_scores_cannot_be_scaled(scores: list[float]) -> None:
+    odd = Run(np.int32([[0, 1]]), np.float32([scores]))
+    fine = Run(np.int32([[0, 1]]), np.float32([[2, 1]]))
+    with pytest.raises(SeekbenchError, match="run of 1 has infinite scores, which min-max"):
+        min_max([fine, odd], 5, np.arange(2))
+    for params in ({"method": "minmax"}, {"method": "sum"}, {"method": "sum", "norm": None}):
+        with pytest.raises(SeekbenchError, match=r"run of r1 has infinite scores.*rrf takes ranks"):
+            fused([fine, odd], **params)
+    assert np.isfinite(fused([fine, odd]).scores[0, :2]).all()
 
 
 def test_a_missing_or_unlike_run_is_an_error() -> None:
@@ -174,6 +180,9 @@ def test_a_missing_or_unlike_run_is_an_error() -> None:
         ({"of": ["a"]}, "at least 2"),
         ({"of": ["a", "a"]}, "twice"),
         ({"of": ["a", "b"], "weights": [1]}, "1 given for 2"),
+        ({"of": ["a", "b"], "weights": [1, float("nan")]}, "weights.1\n +Input should be a finite number"),
+        ({"of": ["a", "b"], "weights": [float("inf"), 1]}, "weights.0\n +Input should be a finite number"),
+        ({"of": ["a", "b"], "rrf_k": float("inf")}, "rrf_k\n +Input should be a finite number"),
         ({"of": ["a", "b"], "method": "rff"}, "did you mean 'rrf'"),
         ({"of": ["a", "b"], "method": "probfuse"}, "trained on judgments"),
         ({"of": ["a", "b"], "method": "rbc"}, "needs phi"),

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seekbench import trec
+from seekbench import hashing, trec
 from seekbench.collection import Corpus, Queries, Records
-from seekbench.errors import InputError
+from seekbench.errors import InputError, SeekbenchError
+from seekbench.progress import NoProgress
 from seekbench.retrievers.protocol import Context, Retriever, TextView
-from seekbench.retrievers.run_file import RunFile, RunFileParams
+from seekbench.retrievers.run_file import RunFile, RunFileParams, RunFileSearcher
 from seekbench.run import Run, write_trec
 
 PLAIN = "q1 Q0 d1 1 3.5 tag\nq1 Q0 d2 2 2.5 tag\nq2 Q0 d1 1 -1e-3 tag\n"
@@ -141,7 +142,7 @@ def test_scores_are_rounded_once_from_float64(tmp_path: Path) -> None:
 @given(
     st.lists(
         st.tuples(
-            st.text("abcdeé0,\"'#\\;", min_size=1, max_size=4).filter(lambda t: not t.startswith("#")),
+            st.text("abcdeé0,\"'#\\;", min_size=1, max_size=4),
             st.text("xyz0,\"'#\\;|", min_size=1, max_size=4),
             st.floats(allow_nan=False, width=32),
         ),
@@ -157,6 +158,46 @@ def test_any_ids_come_back(
     assert rows(trec.read_run(path)) == [(q, d, s) for q, d, s in hits]
 
 
+HASHES = [("#1", "d1", 2.5), ("#1", "#d", 1.5), ("#", "d1", -1.0), ("q", "d2", 1.0)]
+COMMENTS = [
+    "#",
+    "# by hand, in 2024",
+    "#5 words and a number",
+    "# 4 queries of 1000 hits",
+    "# q1 Q0 d1 1 2.5 tag",
+    "#-----",
+]
+
+
+@pytest.mark.parametrize("separator", [" ", "\t", "  "])
+@pytest.mark.parametrize("comments", [[], COMMENTS])
+def test_a_hash_begins_a_comment_or_an_id(tmp_path: Path, separator: str, comments: list[str]) -> None:
+    """A line with the shape of a hit is one: queries whose ids begin with # were lost otherwise."""
+    path = tmp_path / "run.trec"
+    lines = [separator.join([q, "Q0", d, "1", str(s), "t"]) for q, d, s in HASHES]
+    path.write_text("\n".join([*comments, *lines, *comments]))
+    run = trec.read_run(path)
+    assert rows(run) == HASHES
+    assert [run.line(i) for i in range(4)] == [len(comments) + i for i in range(1, 5)]
+    # only what is no plain table leaves the fast path
+    assert (trec._fast(path.read_bytes()) is None) == (bool(comments) or separator == "  ")
+
+
+def test_a_hash_with_a_score_without_rank_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.trec"
+    path.write_text(PLAIN + "#1 Q0 d1 1 nan t\n")
+    with pytest.raises(InputError, match=r"run.trec:4: the score is nan"):
+        trec.read_run(path)
+    path.write_text("#1 Q0 d1 1 3\n")  # no tag
+    assert rows(trec.read_run(path)) == [("#1", "d1", 3.0)]
+
+
+def test_the_digest_is_that_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.gz"
+    path.write_bytes(gzip.compress(PLAIN.encode()))
+    assert trec.read_run(path).digest == hashing.of_file(path)
+
+
 # -- as a retriever ---------------------------------------------------------------------------------------
 
 DOCS = Records.from_lists(["d1", "d2", "d3"], ["a", "b", "c"])
@@ -170,7 +211,7 @@ def search(path: Path, k: int = 10, **params: Any) -> tuple[Run, dict[str, int]]
     assert set(retriever.identity(context=context)) == {"file"}
     searcher = retriever.open(None, TextView(DOCS), context=context)
     run = searcher.search(TextView(ASKED, "{text}"), k, context=context)
-    return run, searcher.facts
+    return run, searcher.finish(run)
 
 
 def test_hits_are_ranked_by_score_not_by_line_or_rank(tmp_path: Path) -> None:
@@ -192,6 +233,76 @@ def test_unknown_documents_are_refused_or_dropped(tmp_path: Path) -> None:
     assert facts == {"queries_not_asked": 1, "queries_without_hits": 2, "unknown_documents_dropped": 1}
 
 
+class Notes(NoProgress):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, message: str, **facts: object) -> None:
+        self.lines.append(message)
+
+
+def ask(searcher: RunFileSearcher, *rows: int) -> Run:
+    """As the runner asks for a block: with a context that shows nothing."""
+    return searcher.search(TextView(ASKED, "{text}").take(np.array(rows)), 10, context=Context())
+
+
+def test_counts_are_of_the_whole_run_and_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "run.trec"
+    path.write_text("q1 Q0 d1 1 3 t\nq1 Q0 x9 2 2 t\nq3 Q0 d2 3 1 t\nq8 Q0 d1 1 1 t\nq9 Q0 x8 1 1 t\n")
+    notes = Notes()
+    retriever = RunFile(RunFileParams(path=str(path), unknown="drop"))
+    searcher = retriever.open(None, TextView(DOCS), context=Context(progress=notes))
+    blocks = [ask(searcher, 0, 1), ask(searcher, 2)]
+    for row in (0, 1, 2, 1):
+        ask(searcher, row)  # for other purposes
+    assert not notes.lines
+    whole = Run(np.concatenate([b.doc_rows for b in blocks]), np.concatenate([b.scores for b in blocks]))
+    assert searcher.finish(whole) == {
+        "queries_without_hits": 1, "queries_not_asked": 2, "unknown_documents_dropped": 1,
+    }  # fmt: skip
+    assert [line.removeprefix(f"{path}: ") for line in notes.lines] == [
+        "1 hits on documents that the corpus lacks were dropped; ranks below moved up",
+        "2 of its 4 queries are not asked here, 1 asked ones have no hits",
+    ]
+
+    # The first block was searched by an earlier process: what it asked is not known here.
+    notes.lines.clear()
+    later = retriever.open(None, TextView(DOCS), context=Context(progress=notes))
+    ask(later, 2)
+    assert later.finish(whole) == {"queries_without_hits": 1}
+    assert [line.removeprefix(f"{path}: ") for line in notes.lines] == ["1 asked ones have no hits"]
+
+
+def test_a_run_without_hits_says_what_does_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "run.trec"
+    path.write_text("z1 Q0 d1 1 3 t\n")
+    with pytest.raises(InputError, match=r"none of its 1 queries .'z1'"):
+        search(path)
+    path.write_text("q1 Q0 x1 1 3 t\n")
+    with pytest.raises(InputError, match="none of its hits is a document of this corpus"):
+        search(path, unknown="drop")
+
+
+@pytest.mark.parametrize("new", ["q1 Q0 d2 1 3 t\n", "q1 Q0 d1 1 "])
+def test_a_file_that_changes_meanwhile_is_refused(tmp_path: Path, new: str) -> None:
+    path = tmp_path / "run-a.trec"
+    path.write_text("q1 Q0 d1 1 3 t\n")
+    family = RunFile(RunFileParams(path=str(tmp_path / "run-{dataset}.trec")))
+    first, context = family.for_dataset("a", "test"), Context()
+    first.identity(context=context)
+    first.open(None, TextView(DOCS), context=context)
+    path.write_text(new)
+    for retriever in (first, family.for_dataset("a", "test")):
+        with pytest.raises(SeekbenchError, match=r"run-a.trec changed while it was being read; run again"):
+            retriever.open(None, TextView(DOCS), context=context)
+    if new.endswith("\n"):
+        again = family.for_dataset("a", "test")
+        again.identity(context=context)
+        again.open(None, TextView(DOCS), context=context)
+        with pytest.raises(SeekbenchError, match="changed"):  # what it said itself counts
+            first.open(None, TextView(DOCS), context=context)
+
+
 def test_a_written_run_comes_back_bit_by_bit(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     order = Corpus(DOCS.table).order
@@ -203,3 +314,14 @@ def test_a_written_run_comes_back_bit_by_bit(tmp_path: Path) -> None:
         back, _ = search(path)
         np.testing.assert_array_equal(back.doc_rows, run.doc_rows)
         np.testing.assert_array_equal(back.scores, run.scores)
+
+
+def test_queries_that_begin_with_a_hash_survive_the_file(tmp_path: Path) -> None:
+    queries = Records.from_lists(["#1", "#", "# x".replace(" ", "_")], ["a", "b", "c"])
+    run = Run.ranked(np.int32([[0], [1], [2]]), np.float32([[3], [2], [1]]), Corpus(DOCS.table).order)
+    path = tmp_path / "run.trec.gz"
+    write_trec(run, Corpus(DOCS.table), Queries(queries.table), path, "tag")
+    searcher = RunFile(RunFileParams(path=str(path))).open(None, TextView(DOCS), context=Context())
+    back = searcher.search(TextView(queries, "{text}"), 10, context=Context())
+    np.testing.assert_array_equal(back.doc_rows, run.doc_rows)
+    assert searcher.finish(back)["queries_without_hits"] == 0

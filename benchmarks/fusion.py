@@ -34,7 +34,7 @@ def seekbench(queries: int, k: int) -> dict[str, float]:
     from seekbench.collection import Corpus, Queries
     from seekbench.retrievers.fusion import Fusion, FusionParams
     from seekbench.retrievers.protocol import Context, TextView
-    from seekbench.run import Run
+    from seekbench.runs import Run
 
     corpus = Corpus.from_lists([f"d{i}" for i in range(DOCUMENTS)], [""] * DOCUMENTS)
     asked = Queries.from_lists([f"q{i}" for i in range(queries)], [""] * queries)

@@ -14,12 +14,12 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from seekbench.errors import SeekbenchError, did_you_mean
 from seekbench.retrievers import protocol
 from seekbench.retrievers.protocol import Context, TextView
-from seekbench.run import Run
+from seekbench.runs import Run
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,7 +40,7 @@ TRAINED = ("bayesfuse", "mapfuse", "posfuse", "probfuse", "segfuse", "slidefuse"
 class FusionParams(protocol.Params):
     """Fields of `type: fusion`."""
 
-    method: str = Field("rrf", description="rrf, minmax, or an unsupervised fusion method of ranx")
+    method: str = Field("rrf", description=f"rrf, minmax, or of ranx: {', '.join(RANX)}")
     of: tuple[str, ...] = Field(min_length=2, description="names of retrievers in the same config")
     weights: tuple[float, ...] | None = Field(None, description="one a retriever; 1 each where not stated")
     rrf_k: float = Field(60, gt=-1, description="the constant of RRF; 60 in its paper")
@@ -51,6 +51,15 @@ class FusionParams(protocol.Params):
     options: dict[str, float] = Field(
         default_factory=dict, description="options of a ranx method (gamma, phi, sigma)"
     )
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _by_the_names_of_the_field(cls, value: Any) -> Any:
+        """CombMNZ, CombSUM ... are ranx's mnz, sum ..."""
+        if isinstance(value, str):
+            bare = value.lower().removeprefix("comb")
+            return bare if bare in RANX else value
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> FusionParams:

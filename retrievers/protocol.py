@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from seekbench import hashing
 from seekbench.collection import BLOCK, Records, Template
 from seekbench.progress import NoProgress, Progress
-from seekbench.run import Run
+from seekbench.runs import Run
 
 
 class Params(BaseModel):

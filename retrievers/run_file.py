@@ -16,7 +16,7 @@ from seekbench.errors import InputError, SeekbenchError
 from seekbench.progress import NoProgress, Progress
 from seekbench.retrievers import protocol
 from seekbench.retrievers.protocol import Context, TextView
-from seekbench.run import Run
+from seekbench.runs import Run
 
 
 class RunFileParams(protocol.Params):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from seekbench.collection import Dataset, Qrels
 from seekbench.metrics.evaluate import Scores
-from seekbench.run import Run
+from seekbench.runs import Run
 
 if TYPE_CHECKING:
     from seekbench.retrievers.protocol import Retriever

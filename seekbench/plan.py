@@ -18,7 +18,7 @@ from seekbench.retrievers.protocol import Context, Retriever, TextView
 from seekbench.store import Store
 
 #: Code that every run passes through.
-_SHARED_MODULES = ("seekbench.run", "seekbench.collection", "seekbench.retrievers.protocol")
+_SHARED_MODULES = ("seekbench.runs", "seekbench.collection", "seekbench.retrievers.protocol")
 
 
 def documents_view(dataset: Dataset) -> TextView:

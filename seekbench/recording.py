@@ -25,7 +25,7 @@ from seekbench.errors import InputError
 from seekbench.leaderboard import records
 from seekbench.metrics.measure import FAMILIES
 from seekbench.retrievers.protocol import Retriever
-from seekbench.run import write_trec
+from seekbench.runs import write_trec
 from seekbench.search import Found
 from seekbench.store import Artifact, atomic_file, write_atomic
 
@@ -58,7 +58,7 @@ def record(
             "baseline": config.baseline,
             "code": hashing.of_code(
                 __name__,
-                "seekbench.run",
+                "seekbench.runs",
                 "seekbench.metrics.judged",
                 "seekbench.metrics.evaluate",
                 *(f"seekbench.metrics.{family}" for family in FAMILIES),

@@ -21,7 +21,7 @@ from seekbench.leaderboard import records
 from seekbench.progress import Labelled, NoProgress
 from seekbench.recording import record, record_failure
 from seekbench.retrievers.protocol import Context, Retriever
-from seekbench.run import Run
+from seekbench.runs import Run
 from seekbench.search import Found, made_here, search
 from seekbench.store import Artifact, Store
 

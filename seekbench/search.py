@@ -15,7 +15,7 @@ from seekbench import environment, plan
 from seekbench.collection import Dataset, Exclusion
 from seekbench.progress import NoProgress
 from seekbench.retrievers.protocol import Context, Retriever
-from seekbench.run import Run
+from seekbench.runs import Run
 from seekbench.store import Artifact, atomic_file
 
 #: Hits (queries x k) of one block of a search: what an interruption may lose, and what bounds memory.

@@ -20,7 +20,7 @@ from seekbench.retrievers.bm25 import handles, jvm, ties
 from seekbench.retrievers.bm25.index import CONTENTS, Description
 from seekbench.retrievers.bm25.jvm import java, lucene
 from seekbench.retrievers.protocol import Context, TextView
-from seekbench.run import Run
+from seekbench.runs import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,7 +26,7 @@ from seekbench.retrievers.dense.checkpoint import Checkpoint, Settings, resolve
 from seekbench.retrievers.dense.encode import Encoded, Encoder
 from seekbench.retrievers.dense.exact import Exact
 from seekbench.retrievers.protocol import Context, TextView
-from seekbench.run import Run
+from seekbench.runs import Run
 from seekbench.store import write_atomic
 
 _MATRIX = "vectors.npy"
@@ -57,8 +57,12 @@ class DenseParams(protocol.Params):
     similarity: Literal["auto", "cosine", "dot"] = Field(
         "auto", description="the checkpoint's own, or cosine"
     )
-    batch_tokens: int | None = Field(None, ge=1, description="padded tokens of one batch (speed)")
-    shard: int = Field(1024, ge=1, description="documents encoded and saved at a time (speed, lost work)")
+    batch_tokens: int | None = Field(
+        None, ge=1, description="padded tokens of one batch; rounding differs in the last digits"
+    )
+    shard: int = Field(
+        1024, ge=1, description="documents encoded and saved at a time: what an interruption may lose"
+    )
 
     #: Folder of the file that names the model. `model` stays as written: a moved folder is the same model.
     _base: Path | None = PrivateAttr(None)
@@ -85,7 +89,7 @@ class Dense:
     index_params: ClassVar[frozenset[str]] = frozenset(
         {
             "model", "revision", "pooling", "normalize", "document_prompt", "max_length", "truncate_dim",
-            "dtype", "similarity",
+            "dtype", "similarity", "batch_tokens", "shard",  # the company of a text in a batch moves its last bits
         }
     )  # fmt: skip
     search_params: ClassVar[frozenset[str]] = frozenset({"query_prompt"})
@@ -263,7 +267,7 @@ class Dense:
                             "seconds": time.monotonic() - began,
                         },
                     )
-            shards.join()
+            shards.join(lambda: _unify(documents, folder / _MATRIX))
         facts: dict[str, Any] = orjson.loads((folder / _FACTS).read_bytes())
         shutil.rmtree(folder / _SHARDS, ignore_errors=True)
         rate = None if facts["truncated"] is None else facts["truncated"] / max(1, len(documents))
@@ -394,8 +398,8 @@ class _Shards:
         np.save(buffer, np.ascontiguousarray(vectors, dtype="<f4"))
         write_atomic(self._path(i, "npy"), buffer.getvalue())
 
-    def join(self) -> None:
-        """Moves all shards into one matrix; can be interrupted anywhere and called again."""
+    def join(self, finish: Callable[[], None]) -> None:
+        """Moves all shards into one matrix, which `finish` completes; can be interrupted anywhere and called again."""
         import os
 
         facts = [orjson.loads(self._path(i, "json").read_bytes()) for i in range(self.count)]
@@ -422,6 +426,7 @@ class _Shards:
                 os.fsync(handle.fileno())
                 write_atomic(self.folder / "joined.json", orjson.dumps(i + 1))
                 self._path(i, "npy").unlink()
+        finish()
         counted = all(f["tokens"] is not None for f in facts)
         total = {
             "documents": self.documents,
@@ -432,6 +437,29 @@ class _Shards:
             "largest_norm": max((f["largest_norm"] for f in facts), default=0.0),
         }
         write_atomic(self.root / _FACTS, orjson.dumps(total, option=orjson.OPT_INDENT_2))
+
+
+def _unify(documents: TextView, matrix: Path) -> None:
+    """Gives documents of the same text the same vector, the first one's.
+
+    In batches of other company a text's vector differs in its last bits, and that noise would decide ties that
+    belong to the ranking rule.
+    """
+    codes = np.empty(len(documents), dtype=np.int64)
+    for start, texts in documents.blocks():
+        codes[start : start + len(texts)] = [hash(text) for text in texts]
+    _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
+    source = first[inverse]
+    repeated = np.flatnonzero(source != np.arange(len(codes)))
+    if not len(repeated):
+        return
+    vectors = np.load(matrix, mmap_mode="r+")
+    for at in range(0, len(repeated), 1024):
+        rows = repeated[at : at + 1024]
+        texts, originals = documents.take(rows).texts(), documents.take(source[rows]).texts()
+        same = np.array([a == b for a, b in zip(texts, originals, strict=True)])  # codes may collide
+        vectors[rows[same]] = vectors[source[rows[same]]]
+    vectors.flush()
 
 
 def _mapped(path: Path) -> npt.NDArray[np.float32]:

@@ -806,7 +806,9 @@ def _from_hub(name: str, settings: Settings, *, fetch: bool) -> Checkpoint:
         raise _NotThere(f"the hub can't be reached: {type(error).__name__}") from error
     except Exception as error:
         # The transport's own exceptions (httpx) share no base with the hub's; anything of ours passes.
-        if type(error).__module__.partition(".")[0] in ("httpx", "httpcore", "requests", "urllib3"):
+        # Their packages carry a number now and then (httpx2).
+        package = type(error).__module__.partition(".")[0].rstrip("0123456789")
+        if package in ("httpx", "httpcore", "requests", "urllib"):
             raise _NotThere(f"the hub can't be reached: {type(error).__name__}") from error
         raise
 

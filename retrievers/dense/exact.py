@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seekbench.run import Run
+from seekbench.runs import Run
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]

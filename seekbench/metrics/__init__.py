@@ -1,2 +1,2 @@
-"""Measures, their means over queries, and significance. A run is ranked once (`seekbench.run`) and joined with
+"""Measures, their means over queries, and significance. A run is ranked once (`seekbench.runs`) and joined with
 the judgments once (`judged`); every measure is a function of that join."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from seekbench.collection import Exclusion, Qrels
 from seekbench.metrics.judged import join
 from seekbench.metrics.measure import Measure
-from seekbench.run import Run
+from seekbench.runs import Run
 
 #: How the figures were made; stands in every record.
 POLICIES: Mapping[str, str] = {

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:  # so that `seekbench ls` can list the measures without loading Arrow
     from seekbench.collection import Qrels
-    from seekbench.run import Run
+    from seekbench.runs import Run
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -88,6 +88,19 @@ def test_an_unjudged_document_below_k_changes_nothing_at_k(
     assert np.array_equal(evaluate(shorter, qrels, at).values, evaluate(longer, qrels, at).values)
 
 
+def test_the_api_stays_callable() -> None:
+    """`seekbench.run` is a function; a submodule of that name would take its place once it is imported."""
+    import importlib
+    import pkgutil
+
+    import seekbench
+
+    for module in pkgutil.iter_modules(seekbench.__path__):
+        assert module.name not in seekbench.__all__
+        importlib.import_module(f"seekbench.{module.name}")
+    assert all(callable(getattr(seekbench, name)) for name in seekbench.__all__)
+
+
 def test_missing_queries_count_zero() -> None:
     """METRICS.md T3: q1 perfect, q2 missing: trec_eval -c gives .5."""
     result = evaluate({"q1": {"a": 1.0}}, {"q1": {"a": 1}, "q2": {"b": 1}}, ["ndcg@10", "mrr"])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seekbench.collection import Corpus, Exclusion, Queries
-from seekbench.run import Run, nine_digits, write_trec
+from seekbench.runs import Run, nine_digits, write_trec
 
 IDS = ["a", "b", "B", "é", "10", "9", "zz", "z"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from seekbench.errors import SeekbenchError
 from seekbench.retrievers import registry
 from seekbench.retrievers.protocol import Context, Params, TextView
-from seekbench.run import Run
+from seekbench.runs import Run
 
 CALLS: list[str] = []
 
@@ -31,7 +31,7 @@ class Words:
     Params: ClassVar[type[Params]] = WordsParams
     index_params = frozenset({"lower"})
     search_params = frozenset({"weight", "fail"})
-    modules = ("seekbench.run",)
+    modules = ("seekbench.runs",)
     needs = ()
     indexes = True
 

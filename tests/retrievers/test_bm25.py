@@ -21,7 +21,7 @@ from seekbench.errors import InputError, MissingError, SeekbenchError
 from seekbench.retrievers.bm25 import BM25, BM25Params, jvm, ties
 from seekbench.retrievers.bm25.analysis import LANGUAGES, Settings, canonical
 from seekbench.retrievers.protocol import Context, Retriever, Searcher, TextView
-from seekbench.run import Run
+from seekbench.runs import Run
 
 REFERENCE = Path(__file__).parent / "bm25_reference.py"
 QUERY = "{text}"

@@ -13,7 +13,7 @@ from seekbench.collection import Records
 from seekbench.errors import SeekbenchError
 from seekbench.retrievers.fusion import Fusion, FusionParams, min_max, rrf
 from seekbench.retrievers.protocol import Context, Retriever, TextView
-from seekbench.run import Run
+from seekbench.runs import Run
 
 DOCUMENTS = 60
 

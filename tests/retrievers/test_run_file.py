@@ -17,7 +17,7 @@ from seekbench.errors import InputError, SeekbenchError
 from seekbench.progress import NoProgress
 from seekbench.retrievers.protocol import Context, Retriever, TextView
 from seekbench.retrievers.run_file import RunFile, RunFileParams, RunFileSearcher
-from seekbench.run import Run, write_trec
+from seekbench.runs import Run, write_trec
 
 PLAIN = "q1 Q0 d1 1 3.5 tag\nq1 Q0 d2 2 2.5 tag\nq2 Q0 d1 1 -1e-3 tag\n"
 EXPECTED = [("q1", "d1", 3.5), ("q1", "d2", 2.5), ("q2", "d1", -1e-3)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,6 +29,13 @@ def validate(
     offline: Annotated[
         bool, typer.Option("--offline", help="Never touch the network.", envvar="SEEKBENCH_OFFLINE")
     ] = False,
+    embed: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Datasets: compare queries across splits by this encoder.  [default: TF-IDF of character 4-grams]",
+        ),
+    ] = None,
     leakage: Annotated[bool, typer.Option(help="Datasets: look for leakage across splits.")] = True,
 ) -> None:
     """Check a config or a dataset. Errors exit with 2, warnings don't.
@@ -53,7 +61,7 @@ def validate(
         example = "e.g. seekbench validate dataset ./my-collection"
         raise InputError("name a config, or `dataset PATH`", remedy=near or example)
     if kind == "dataset":
-        _dataset(name, json_, leakage, offline)
+        _dataset(name, json_, leakage, offline, embed)
     else:
         _config(name, set_ or [], json_, data)
 
@@ -92,12 +100,12 @@ def _config(name: str, overrides: list[str], json_: bool, data: bool) -> None:
     )
 
 
-def _dataset(name: str, json_: bool, leakage: bool, offline: bool) -> None:
+def _dataset(name: str, json_: bool, leakage: bool, offline: bool, embed: str | None) -> None:
     from seekbench.datasets.validate import validate as check
     from seekbench.progress import NoProgress, PlainProgress, RichProgress
 
     progress = NoProgress() if json_ else RichProgress() if common.is_terminal() else PlainProgress()
-    result = check(name, progress=progress, leakage=leakage, offline=offline)
+    result = check(name, progress=progress, leakage=leakage, offline=offline, embed=_encoder(embed, offline))
     if json_:
         import json
         from dataclasses import asdict
@@ -124,3 +132,15 @@ def _dataset(name: str, json_: bool, leakage: bool, offline: bool) -> None:
         typer.echo(f"{name}: {verdict}: {result.report.errors} errors, {result.report.warnings} warnings")
     if result.report.errors:
         raise typer.Exit(common.WRONG_INPUT)
+
+
+def _encoder(model: str | None, offline: bool) -> Callable[[list[str]], Any] | None:
+    """texts -> float32 [texts, dim] by a dense checkpoint."""
+    if model is None:
+        return None
+    from seekbench.retrievers.dense import Dense, DenseParams
+    from seekbench.retrievers.protocol import Context
+
+    dense, context = Dense(DenseParams.model_validate({"model": model})), Context(offline=offline)
+    dense.identity(context=context)
+    return lambda texts: dense.encode(texts, "query", lambda n: None, context).vectors

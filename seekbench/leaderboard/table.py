@@ -237,9 +237,10 @@ def _efficiency(cell_records: Sequence[Mapping[str, Any]]) -> dict[str, float | 
     if not cell_records:
         return {}
     made = [r["efficiency"] for r in cell_records]
-    # A run file has no speed of its own.
-    seconds = sum(e["search_seconds"] for e in made) if all(e["search_seconds"] for e in made) else None
+    # A run file has no speed of its own; a composite's rate includes its parts.
     queries = sum(r["dataset"]["queries"] for r in cell_records)
+    rates = [(r["dataset"]["queries"], r["efficiency"]["queries_per_second"]) for r in cell_records]
+    seconds = sum(n / rate for n, rate in rates) if all(rate for _, rate in rates) else None
     p95 = [e["latency_ms"]["p95"] for e in made if e["latency_ms"]["p95"] is not None]
     sizes = [e["index_bytes"] for e in made if e["index_bytes"] is not None]
     index = [e["index_seconds"] for e in made if e["index_seconds"] is not None]

@@ -117,8 +117,7 @@ def validate(
             build(wanted.source, folder, report, progress=progress, offline=offline)
         except InputError as error:
             if error.report is not report:
-                report.problems += error.report.problems
-                report.counts.update(error.report.counts)
+                report.extend(error.report)
             return ValidationResult(wanted.source.subject, report)
         collection = open_collection(folder)
         with progress.stage("statistics", total=1, unit="collection") as stage:

@@ -136,10 +136,6 @@ class Records:
         stop = len(self) if stop is None else min(stop, len(self))
         return self._render(self.table.slice(start, stop - start), _as_template(template))
 
-    def texts_at(self, template: str | Template, rows: npt.NDArray[np.integer[Any]]) -> list[str]:
-        """Rendered texts of the given rows, in their order."""
-        return self._render(self.table.take(pa.array(rows)), _as_template(template))
-
     def blocks(
         self, template: str | Template, size: int = BLOCK, start: int = 0
     ) -> Iterator[tuple[int, list[str]]]:

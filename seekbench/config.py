@@ -98,8 +98,7 @@ def load(path: Path, overrides: Sequence[str] = (), *, shown: str | None = None)
         try:
             _override(marked, override)
         except InputError as error:
-            report.problems += error.report.problems
-            report.counts.update(error.report.counts)
+            report.extend(error.report)
     return _check(marked, path, shown or str(path), report)
 
 

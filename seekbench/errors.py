@@ -70,6 +70,11 @@ class Report:
     ) -> None:
         self.add(code, message, where=where, line=line, remedy=remedy, severity="warning")
 
+    def extend(self, other: Report) -> None:
+        """Takes over the problems of another report."""
+        self.problems += other.problems
+        self.counts.update(other.counts)
+
     @property
     def errors(self) -> int:
         return sum(n for (_, _, severity), n in self.counts.items() if severity == "error")

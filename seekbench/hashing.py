@@ -42,12 +42,6 @@ def of_file(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def of_folder(path: Path) -> str:
-    """sha256 (hex) over the relative names and bytes of all files below a folder."""
-    files = sorted(p for p in path.rglob("*") if p.is_file())
-    return of_json([[p.relative_to(path).as_posix(), of_file(p)] for p in files])
-
-
 def of_columns(columns: Iterable[tuple[str, Any]]) -> str:
     """sha256 (hex) of named Arrow columns (pa.ChunkedArray of strings or numbers).
 

@@ -110,8 +110,7 @@ def check_local_data(config: RunConfig, store: Store, context: Context) -> None:
         try:
             load_dataset(spec, store=store, context=context)
         except InputError as error:
-            report.problems += error.report.problems
-            report.counts.update(error.report.counts)
+            report.extend(error.report)
     report.raise_if_errors()
 
 

@@ -65,10 +65,10 @@ def search(
     opened = time.perf_counter()
     searcher = retriever.open(index, documents, context=context)
     open_seconds = time.perf_counter() - opened
+    quiet = replace(context, progress=NoProgress())
     try:
         if timed and total:  # compilers and caches warm up on a few queries that are asked again, timed
             few = min(_WARM_UP, total)
-            quiet = replace(context, progress=NoProgress())
             searcher.search(
                 queries.take(np.arange(few)), fetch, context=_with_runs(quiet, retriever, cells, 0, few)
             )
@@ -76,7 +76,7 @@ def search(
         done = sum(min(size, total - at) for at in starts if (folder / f"block-{at}.npz").exists())
         # One block: the retriever shows its own stages. Several: one bar over all of them says more.
         many = len(starts) > 1
-        inner = replace(context, progress=NoProgress()) if many else context
+        inner = quiet if many else context
         shown_by = context.progress if many else NoProgress()
         with shown_by.stage("search", total=total, unit="queries", done=done) as stage:
             for at in starts:
@@ -96,7 +96,6 @@ def search(
                 _check(run, stop - at)
                 _save_block(path, run.without(_exclusion_of(dataset.exclusion, at, stop), k), spent)
                 stage.advance(stop - at)
-        quiet = replace(context, progress=NoProgress())
         latencies = _latencies(searcher, retriever, queries, fetch, cells, quiet) if timed else np.empty(0)
         run, timings = _joined(folder, starts, k)
         finish = getattr(searcher, "finish", None)
@@ -203,6 +202,7 @@ def _latencies(
     total = len(queries)
     chosen: Any = np.unique(np.linspace(0, total - 1, min(_LATENCY_QUERIES, total)).astype(np.int64))
     seconds: list[float] = []
+    needed = [np.load(cells[name].artifact.folder / "latencies.npy") for name in retriever.needs]
     begin = time.perf_counter()
     for place, row in enumerate(chosen):
         one = queries.take(np.array([row]))
@@ -210,8 +210,7 @@ def _latencies(
         start = time.perf_counter()
         searcher.search(one, k, context=inner)
         took = time.perf_counter() - start
-        for name in retriever.needs:
-            of_needed = np.load(cells[name].artifact.folder / "latencies.npy")
+        for of_needed in needed:
             took += float(of_needed[place]) if place < len(of_needed) else float("nan")
         seconds.append(took)
         if time.perf_counter() - begin > _LATENCY_SECONDS and len(seconds) >= 5:

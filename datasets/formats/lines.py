@@ -66,11 +66,6 @@ def open_bytes(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def bare_suffix(path: Path) -> str:
-    """The ending that tells the format: `.jsonl` of `corpus.jsonl.gz`."""
-    return Path(path.stem).suffix if path.suffix in COMPRESSED else path.suffix
-
-
 def lines(path: Path, report: Report, *, keep_blank: bool = False) -> Iterator[tuple[int, bytes]]:
     """(line number from 1, line without its end) of every line that is not blank.
 

@@ -35,7 +35,6 @@ _SPACE = re.compile(r"\s+")
 _TOPIC_FIELD = re.compile(r"<(num|title|desc|narr)\b[^>]*>", re.IGNORECASE)
 _LABEL = re.compile(r"\s*(?:number|topic|description|narrative)\s*:", re.IGNORECASE)
 _FIELD_NAMES = {"title": "title", "desc": "description", "narr": "narrative"}
-TOPIC_FIELDS = ("title", "description", "narrative")
 
 
 class Trec:

@@ -18,7 +18,6 @@ from seekbench.errors import InputError, Report, did_you_mean
 #: Modules that define measures; each registers its functions on import.
 FAMILIES = ("gain", "binary")
 
-_FAMILIES_LOADED = False
 _FUNCTIONS: dict[str, Callable[..., Any]] = {}
 _NAME = re.compile(r"^(?P<base>[a-z_]+)(?:\((?P<args>[^()]*)\))?(?:@(?P<k>[0-9]+))?$", re.IGNORECASE)
 

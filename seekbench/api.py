@@ -6,15 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seekbench.collection import Dataset, Qrels
-from seekbench.metrics.evaluate import Scores
-from seekbench.runs import Run
-
 if TYPE_CHECKING:
+    from seekbench.collection import Dataset
+    from seekbench.metrics.evaluate import Scores
+    from seekbench.ranking import MissingQueries, TieBreak
     from seekbench.retrievers.protocol import Retriever
-
-RunLike = Run | Mapping[str, Mapping[str, float]]
-QrelsLike = Qrels | Mapping[str, Mapping[str, int]]
 
 
 def load_dataset(
@@ -102,60 +98,42 @@ def run(
     return outcome.records
 
 
-def evaluate(run: RunLike, qrels: QrelsLike, metrics: str | Sequence[str]) -> Scores:
-    """Scores a run: `evaluate(run, qrels, ["ndcg@10"]).mean["ndcg@10"]`; `.per_query` is an Arrow table.
+def evaluate(
+    run: Any,
+    qrels: Any,
+    metrics: str | Sequence[str],
+    *,
+    tie_break: TieBreak = "trec_eval",
+    missing_queries: MissingQueries = "zero",
+    exclude_identical: bool = False,
+    most_unjudged: float = 0.9,
+) -> Scores:
+    """Scores a run: `evaluate(run, qrels, ["ndcg@10"]).mean["ndcg@10"]`; `.per_query` is an Arrow table,
+    `.intervals()`, `.ties` and `.warnings` tell how far the figure can be trusted.
 
-    run, qrels: `{query: {document: score}}` and `{query: {document: grade}}`, or a Run and the Qrels of the
-    same rows. The mean is over all judged queries; one without hits counts 0. Raises InputError for an unknown
-    metric, a NaN score, or a grade that is no integer.
+    run: `{query: {document: score}}`, the path of a TREC file, a pandas, polars or Arrow frame, a ranx Run, an iterable
+    of ir_measures' ScoredDoc, or a `Run`. qrels: likewise, or a `Qrels` of the same rows as the `Run`. Ids are strings;
+    whole numbers become their digits. The mean is over all judged queries; one without hits counts 0.
+
+    tie_break: `trec_eval` (docid bytes descending), `docid_asc`, `file` (the order given) or `error`; missing_queries:
+    `zero` or `drop`; exclude_identical: takes out hits on the document that has the query's id; most_unjudged: the
+    share of the run's queries that may lack judgments.
+    Raises InputError for an unknown metric, a NaN score, a grade that is no integer, a pair that occurs twice, a run of
+    other queries.
     """
+    from seekbench.collection import Qrels
+    from seekbench.interchange import hits_of, judgments_of
     from seekbench.metrics.evaluate import score
     from seekbench.metrics.measure import parse_all
+    from seekbench.runs import Run
+    from seekbench.scoring import Policies, evaluate_columns
 
     measures = parse_all([metrics] if isinstance(metrics, str) else metrics)
     if isinstance(run, Run) and isinstance(qrels, Qrels):
+        if (tie_break, missing_queries, exclude_identical) != ("trec_eval", "zero", False):
+            raise TypeError("a Run is ranked already: its policies can't be chosen here")
         return score(run, qrels, measures, query_ids=[str(i) for i in range(qrels.num_queries)])
     if isinstance(run, Run) or isinstance(qrels, Qrels):
         raise TypeError("give both as arrays (Run and Qrels) or both by id")
-    arrays, judgments, ids = from_dicts(run, qrels)
-    return score(arrays, judgments, measures, query_ids=ids)
-
-
-def from_dicts(
-    run: Mapping[str, Mapping[str, float]], qrels: Mapping[str, Mapping[str, int]]
-) -> tuple[Run, Qrels, list[str]]:
-    """(run, qrels, ids of the judged queries) as arrays. Queries of the run without judgments are left out."""
-    import math
-
-    import numpy as np
-    import pyarrow as pa
-
-    from seekbench.collection import byte_order
-    from seekbench.errors import InputError
-
-    ids = [query for query in qrels if qrels[query]]  # trec_eval knows no query without judgments
-    documents = list(dict.fromkeys([d for q in ids for d in (*qrels[q], *run.get(q, {}))]))
-    row = {d: i for i, d in enumerate(documents)}
-    order = byte_order(pa.array(documents, pa.large_string()))
-    k = max([len(run.get(q, {})) for q in ids], default=0) or 1
-    rows = np.full((len(ids), k), -1, np.int64)
-    scores = np.full((len(ids), k), -np.inf, np.float32)
-    triples: list[tuple[int, int, int]] = []
-    for i, query in enumerate(ids):
-        hits = run.get(query, {})
-        rows[i, : len(hits)] = [row[d] for d in hits]
-        for document, value in hits.items():
-            if math.isnan(value):
-                raise InputError(f"query '{query}', document '{document}': the score is NaN")
-        scores[i, : len(hits)] = np.array(list(hits.values()), dtype=np.float64).astype(np.float32)
-        for document, grade in qrels[query].items():
-            if int(grade) != grade:
-                raise InputError(f"query '{query}', document '{document}': the grade {grade} is no integer")
-            triples.append((i, row[document], int(grade)))
-    q, d, g = (
-        (np.array(column, dtype=np.int64) for column in zip(*triples, strict=True))
-        if triples
-        else ([np.empty(0, np.int64)] * 3)
-    )
-    judgments = Qrels.from_triples(q, d, g, queries=len(ids), corpus_size=len(documents))
-    return Run.ranked(rows, scores, order), judgments, ids
+    policies = Policies(tie_break, missing_queries, exclude_identical, most_unjudged)
+    return evaluate_columns(hits_of(run), judgments_of(qrels), measures, policies)

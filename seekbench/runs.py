@@ -46,6 +46,32 @@ class Run:
         """int64 [queries]: hits of each query."""
         return np.asarray((self.doc_rows >= 0).sum(axis=1), dtype=np.int64)
 
+    def top_scores(self, k: int | None = None) -> Scores:
+        """float32 [queries, width <= k]: scores of the first k hits, padded with -inf."""
+        return self.scores[:, :k]
+
+    def top_rows(self, k: int) -> npt.NDArray[Any]:
+        """int [queries, width <= k]: document rows of the first k hits, padded with -1."""
+        return self.doc_rows[:, :k]
+
+    def ties(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+        """(query, first rank, last rank): int64, each stretch of hits of a query with one score."""
+        found = []
+        # Blocks bound the memory of the comparison.
+        step = max(1, 4_000_000 // max(1, self.k))
+        for at in range(0, self.num_queries, step):
+            scores = np.asarray(self.scores[at : at + step])
+            equal = np.zeros(scores.shape, dtype=np.bool_)
+            if self.k > 1:
+                hit = np.asarray(self.doc_rows[at : at + step, 1:]) >= 0
+                equal[:, :-1] = (scores[:, 1:] == scores[:, :-1]) & hit
+            first, last = stretches(equal.ravel())
+            found.append((first // max(1, self.k) + at, first % max(1, self.k), last % max(1, self.k)))
+        if not found:
+            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
+        query, first, last = (np.concatenate(column) for column in zip(*found, strict=True))
+        return query, first, last
+
     @classmethod
     def empty(cls, queries: int, k: int) -> Run:
         return cls(np.full((queries, k), -1, np.int32), np.full((queries, k), -np.inf, np.float32))
@@ -110,6 +136,15 @@ class Run:
         return cls(
             np.load(folder / "doc_rows.npy", mmap_mode="r"), np.load(folder / "scores.npy", mmap_mode="r")
         )
+
+
+def stretches(equal: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(first, last): int64 places of each stretch of equal neighbours; equal[i] says that i + 1 is like i."""
+    at = np.flatnonzero(equal)
+    if not len(at):
+        return at, at
+    new = np.flatnonzero(np.diff(at) > 1) + 1
+    return at[np.concatenate([[0], new])], at[np.concatenate([new - 1, [len(at) - 1]])] + 1
 
 
 def _is_sorted(rows: npt.NDArray[Any], scores: Scores, order: npt.NDArray[Any]) -> bool:

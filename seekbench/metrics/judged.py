@@ -1,14 +1,15 @@
 """The join of a ranked run with judgments, which every measure is computed from.
 
 It is kept sparse: only the hits that have a judgment, since a run holds a thousand hits a query and the
-judgments a handful. Ranks are positions in the order that `Run` has, so all measures share one ranking.
+judgments a handful. Ranks are positions in the order that the run has, so all measures share one ranking.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,19 +22,57 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
+class Hits(Protocol):
+    """All hits of a run in rank order, judged or not (`seekbench.runs.Run`, `seekbench.ranking.Ranking`)."""
+
+    def lengths(self) -> Ints:
+        """int64 [queries]: hits of each query."""
+
+    def top_scores(self, k: int | None = None) -> npt.NDArray[np.float32]:
+        """float32 [queries, width <= k]: scores of the first k hits (all by default), padded with -inf."""
+
+    def top_rows(self, k: int) -> Ints | None:
+        """int [queries, width <= k]: corpus rows of the first k hits, padded with -1; None where documents have
+        no rows (a run read by ids alone)."""
+
+
+@dataclass(frozen=True)
+class Subtopics:
+    """Judgments that tell subtopics (intents) of a query apart. query, topic, doc, grade: int64 [judgments]; topic
+    counts from 0 within a query; doc is a row as in `Qrels.doc_rows`. Sorted by query, then doc."""
+
+    query: Ints
+    topic: Ints
+    doc: Ints
+    grade: Ints
+
+
 @dataclass(frozen=True)
 class Judged:
-    """query, rank (0-based), grade: int64 [judged hits], sorted by query and rank. retrieved: int64 [queries]."""
+    """query, rank (0-based), grade, judgment (place in the arrays of `qrels`): int64 [judged hits], sorted by query
+    and rank. retrieved: int64 [queries]. hits: the whole run. query_ids: where the measure needs names."""
 
     qrels: Qrels
     query: Ints
     rank: Ints
-    grade: Ints
+    judgment: Ints
     retrieved: Ints
+    hits: Hits
+    query_ids: Sequence[str] | None = None
+    subtopics: Subtopics | None = None
+    grade: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "grade", self.qrels.grades[self.judgment].astype(np.int64))
 
     @property
     def num_queries(self) -> int:
         return self.qrels.num_queries
+
+    @property
+    def doc(self) -> Ints:
+        """int64 [judged hits]: the document's row, as in `Qrels.doc_rows`."""
+        return self.qrels.doc_rows[self.judgment]
 
     def sum(self, values: npt.NDArray[Any], chosen: npt.NDArray[np.bool_]) -> Floats:
         """float64 [queries]: sum of `values` of the chosen judged hits, added in rank order as trec_eval does."""
@@ -43,7 +82,7 @@ class Judged:
         """float64 [queries]: how many judged hits are chosen."""
         return np.bincount(self.query[chosen], minlength=self.num_queries).astype(np.float64)
 
-    def hits(self, k: int | None, rel: int) -> npt.NDArray[np.bool_]:
+    def relevant_hits(self, k: int | None, rel: int) -> npt.NDArray[np.bool_]:
         """Which judged hits are relevant (grade >= rel) and within the first k."""
         relevant = self.grade >= rel
         return relevant if k is None else relevant & (self.rank < k)
@@ -62,8 +101,22 @@ class Judged:
         rank = np.arange(len(query), dtype=np.int64) - self.qrels.indptr[query]
         return query[by], rank, grade[by]
 
+    def reranked(self, rank: Ints) -> Judged:
+        """The same hits with other ranks, sorted anew (for the best and the worst order of ties)."""
+        by = np.lexsort((rank, self.query))
+        return Judged(
+            self.qrels, self.query[by], rank[by], self.judgment[by], self.retrieved, self.hits,
+            self.query_ids, self.subtopics,
+        )  # fmt: skip
 
-def join(run: Run, qrels: Qrels) -> Judged:
+
+def join(
+    run: Run,
+    qrels: Qrels,
+    *,
+    query_ids: Sequence[str] | None = None,
+    subtopics: Subtopics | None = None,
+) -> Judged:
     """Looks up the judgment of every hit. run rows: [queries, k] in the order of the qrels' queries."""
     if run.num_queries != qrels.num_queries:
         raise ValueError(f"run has {run.num_queries} queries, qrels {qrels.num_queries}")
@@ -83,8 +136,11 @@ def join(run: Run, qrels: Qrels) -> Judged:
         qrels,
         query[found].astype(np.int64),
         rank[found].astype(np.int64),
-        qrels.grades[at[found]].astype(np.int64),
-        (rows >= 0).sum(axis=1).astype(np.int64),
+        at[found].astype(np.int64),
+        run.lengths(),
+        run,
+        query_ids,
+        subtopics,
     )
 
 

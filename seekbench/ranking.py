@@ -1,0 +1,344 @@
+"""A run that is known by ids, ranked by the one rule and joined with judgments.
+
+Most runs come sorted, query after query: that is looked for first and then costs nothing. Document ids are never
+numbered; only tied documents' ids are compared, and only those of hits that somebody judged are looked up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from seekbench.collection import Qrels, byte_order
+from seekbench.columns import HitColumns, JudgmentColumns, coded, hash_strings, words
+from seekbench.errors import InputError
+from seekbench.metrics.judged import Ints, Judged, Subtopics
+from seekbench.runs import stretches
+
+#: How documents of equal score are ranked. trec_eval: docid bytes descending; docid_asc: ascending; file: as the
+#: lines stand; error: such a run is refused.
+TieBreak = Literal["trec_eval", "docid_asc", "file", "error"]
+MissingQueries = Literal["zero", "drop"]
+
+#: Ids of up to this many 8-byte words are compared as words, longer ones as strings.
+_WORDS = 8
+_BLOCK = 1 << 18
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Hits in rank order: those of judged query i are scores[start[i] : start[i] + length[i]].
+
+    scores: float32 [hits]; start, length: int64 [judged queries]; rows: int64 [hits], the row of the run's columns
+    that stands there, or None where the columns were in rank order already. collapsed: int64, places p whose score
+    differs from that of p - 1 as given but not as float32.
+    """
+
+    scores: npt.NDArray[np.float32]
+    start: Ints
+    length: Ints
+    rows: Ints | None
+    collapsed: Ints
+
+    def lengths(self) -> Ints:
+        return self.length
+
+    def top_scores(self, k: int | None = None) -> npt.NDArray[np.float32]:
+        """float32 [queries, width <= k], padded with -inf."""
+        width = int(self.length.max(initial=0))
+        width = width if k is None else min(k, width)
+        place = np.arange(width)
+        inside = place < self.length[:, None]
+        out = np.full(inside.shape, -np.inf, dtype=np.float32)
+        out[inside] = self.scores[(self.start[:, None] + place)[inside]]
+        return out
+
+    def top_rows(self, k: int) -> None:
+        """Documents that are known by id alone have no rows."""
+        return
+
+    def ties(self) -> tuple[Ints, Ints, Ints]:
+        """(query, first rank, last rank): int64, each stretch of hits of a judged query with one score."""
+        n = len(self.scores)
+        owner = np.full(n, -1, dtype=np.int32)
+        # Judged queries only; their stretches do not overlap.
+        by = np.argsort(self.start, kind="stable")
+        by = by[self.length[by] > 0]
+        owner[_spans(self.start[by], self.length[by])] = np.repeat(by, self.length[by])
+        equal = (self.scores[1:] == self.scores[:-1]) & (owner[1:] == owner[:-1]) & (owner[1:] >= 0)
+        first, last = stretches(equal)
+        query = owner[first].astype(np.int64)
+        return _by_query(query, first - self.start[query], last - self.start[query])
+
+
+def _by_query(query: Ints, first: Ints, last: Ints) -> tuple[Ints, Ints, Ints]:
+    by = np.lexsort((first, query))
+    return query[by], first[by], last[by]
+
+
+def _spans(start: Ints, length: Ints) -> Ints:
+    """The numbers of all ranges start[i] .. start[i] + length[i] - 1, one after the other."""
+    ends = np.cumsum(length)
+    return np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(start - ends + length, length)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """judged: the join; query_ids: Arrow large_string of the judged queries, in their order; facts: counts for the
+    record: `queries`, `queries_missing`, `queries_unjudged` (of the run), `hits`, `hits_excluded`."""
+
+    judged: Judged
+    query_ids: pa.Array
+    facts: Mapping[str, int]
+
+
+def join_columns(
+    hits: HitColumns,
+    judgments: JudgmentColumns,
+    *,
+    tie_break: TieBreak = "trec_eval",
+    missing_queries: MissingQueries = "zero",
+    exclude_identical: bool = False,
+    most_unjudged: float = 0.9,
+) -> Joined:
+    """Ranks a run and looks up the judgment of every hit.
+
+    exclude_identical: hits on the document that has the query's own id are taken out before ranks are counted.
+    most_unjudged: the largest share of the run's queries that the judgments may lack.
+    Raises InputError for NaN scores, repeated pairs, a run of other queries, ties where `tie_break` is `error`.
+    """
+    hits.refuse_nan()
+    hits.refuse_repeated()
+    judgments.refuse_repeated()
+    facts = {"hits": len(hits), "hits_excluded": 0}
+    if exclude_identical:
+        hits, facts["hits_excluded"] = _without_own(hits)
+    at = np.asarray(
+        pc.fill_null(pc.index_in(judgments.query_ids, value_set=hits.query_ids), -1), dtype=np.int64
+    )
+    _refuse_others(hits, judgments, int((at >= 0).sum()), most_unjudged)
+    facts |= {
+        "queries": len(at),
+        "queries_missing": int((at < 0).sum()),
+        "queries_unjudged": len(hits.query_ids) - int((at >= 0).sum()),
+    }
+    ids = judgments.query_ids
+    chosen = np.arange(len(at))
+    if missing_queries == "drop":
+        chosen = np.flatnonzero(at >= 0)
+        ids, at = ids.take(pa.array(chosen)), at[chosen]
+        facts["queries"] = len(at)
+    qrels, place, subtopics = _qrels(judgments, chosen)
+    scores, start, length, rows, collapsed = _ranked(hits, tie_break)
+    present = at >= 0
+    ranking = Ranking(
+        scores,
+        np.where(present, start[at], 0) if len(start) else np.zeros(len(at), np.int64),
+        np.where(present, length[at], 0) if len(length) else np.zeros(len(at), np.int64),
+        rows,
+        collapsed,
+    )
+    return Joined(_matched(hits, judgments, at, qrels, place, ranking, subtopics, ids), ids, facts)
+
+
+def _refuse_others(hits: HitColumns, judgments: JudgmentColumns, known: int, most: float) -> None:
+    asked = len(hits.query_ids)
+    if not asked or asked - known <= most * asked:
+        return
+    names = ", ".join(map(repr, hits.query_ids[:3].to_pylist()))
+    theirs = ", ".join(map(repr, judgments.query_ids[:3].to_pylist()))
+    share = "none" if not known else f"only {known}"
+    raise InputError(
+        f"{share} of the run's {asked} queries ({names}{', ...' if asked > 3 else ''}) "
+        f"{'is' if not known else 'are'} judged; the judgments have {theirs}"
+        f"{', ...' if len(judgments.query_ids) > 3 else ''}",
+        where=hits.source.name,
+        remedy="are these the judgments of this run?",
+    )
+
+
+def _without_own(hits: HitColumns) -> tuple[HitColumns, int]:
+    """Without the hits whose document has the id of its query, and how many they were."""
+    same = hash_strings(hits.query_ids)[hits.query] == hash_strings(hits.doc)
+    rows = np.flatnonzero(same)
+    asked = hits.query_ids.take(pa.array(hits.query[rows]))
+    rows = rows[np.asarray(pc.equal(asked, hits.doc.take(pa.array(rows))), dtype=np.bool_)]
+    if not len(rows):
+        return hits, 0
+    keep = np.ones(len(hits), dtype=np.bool_)
+    keep[rows] = False
+    return HitColumns(
+        hits.query_ids,
+        hits.query[keep],
+        hits.doc.filter(pa.array(keep)),
+        hits.scores[keep],
+        source=hits.source,
+    ), len(rows)
+
+
+def _ranked(
+    hits: HitColumns, tie_break: TieBreak
+) -> tuple[npt.NDArray[np.float32], Ints, Ints, Ints | None, Ints]:
+    """(scores in rank order, start and length of each of the run's queries, rows in rank order or None, places
+    where float32 lost a difference)."""
+    query = hits.query
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, in trec_eval too
+        scores = hits.scores.astype(np.float32)
+    scores += np.float32(0)  # -0.0 is 0.0
+    queries = len(hits.query_ids)
+    length = np.bincount(query, minlength=queries).astype(np.int64)
+    same = query[1:] == query[:-1]
+    together = int((~same).sum()) + 1 == int((length > 0).sum())
+    rows: Ints | None = None
+    if len(query) and (not together or (same & (scores[1:] > scores[:-1])).any()):
+        # Positive floats compare as their bits do, negative ones the other way round.
+        bits = scores.view(np.int32).astype(np.int64)
+        falling = np.where(bits < 0, bits & 0x7FFFFFFF, -bits)
+        rows = np.argsort((query.astype(np.int64) << 32) + falling, kind="stable")
+        scores, query = scores[rows], query[rows]
+        same = query[1:] == query[:-1]
+        start = np.cumsum(length) - length
+    else:
+        start = np.zeros(queries, dtype=np.int64)
+        first = np.concatenate([[0], np.flatnonzero(~same) + 1]) if len(query) else np.empty(0, np.int64)
+        start[query[first]] = first
+    equal = same & (scores[1:] == scores[:-1])
+    tied = np.flatnonzero(equal)
+    if len(tied) and tie_break == "error":
+        asked = np.unique(query[tied])
+        raise InputError(
+            f"{len(asked)} queries have documents of equal score ('{hits.query_ids[int(asked[0])]}', ...)",
+            where=hits.source.name,
+            remedy="a tie-break other than `error` ranks them",
+        )
+    if len(tied) and tie_break != "file":
+        rows = _ties_broken(hits, rows, equal, descending=tie_break == "trec_eval")
+    wide = hits.scores if rows is None else None
+    before, after = (tied, tied + 1)
+    if rows is not None:
+        before, after, wide = rows[tied], rows[tied + 1], hits.scores
+    assert wide is not None
+    collapsed = tied[wide[before] != wide[after]] + 1
+    return scores, start, length, rows, collapsed
+
+
+def _ties_broken(
+    hits: HitColumns, rows: Ints | None, equal: npt.NDArray[np.bool_], *, descending: bool
+) -> Ints | None:
+    """Rows with each stretch of equal scores put in the order of the documents' ids."""
+    first, last = stretches(equal)
+    size = last - first + 1
+    places = _spans(first, size)
+    chosen = places if rows is None else rows[places]
+    group = np.repeat(np.arange(len(first)), size)
+    doc = hits.doc.take(pa.array(chosen))
+    keys: list[npt.NDArray[Any]] | None = words(doc, _WORDS)  # type: ignore[assignment]
+    if keys is None:
+        keys = [byte_order(doc)]
+    if descending:
+        keys = [~key for key in keys]
+    if _in_order(keys, group):
+        return rows
+    by = np.lexsort((*reversed(keys), group))
+    out = np.arange(len(hits), dtype=np.int64) if rows is None else rows.copy()
+    out[places] = chosen[by]
+    return out
+
+
+def _in_order(keys: list[npt.NDArray[Any]], group: Ints) -> bool:
+    """Whether the keys, compared one after the other, rise within each group."""
+    open_ = group[1:] == group[:-1]
+    for key in keys:
+        if (open_ & (key[1:] < key[:-1])).any():
+            return False
+        open_ &= key[1:] == key[:-1]
+    return True
+
+
+def _qrels(judgments: JudgmentColumns, chosen: Ints) -> tuple[Qrels, Ints, Subtopics | None]:
+    """(Qrels of the chosen queries, each judgment's place in it or -1, subtopics). Documents are numbered in order
+    of appearance. Of the grades that a document has for several subtopics, the highest counts."""
+    ids, doc = coded(judgments.doc)
+    number = np.full(len(judgments.query_ids), -1, dtype=np.int64)
+    number[chosen] = np.arange(len(chosen))
+    query = number[judgments.query]
+    kept = np.flatnonzero(query >= 0)
+    by = kept[np.lexsort((-judgments.grades[kept].astype(np.int64), doc[kept], query[kept]))]
+    q, d = query[by], doc[by].astype(np.int64)
+    new = np.ones(len(by), dtype=np.bool_)
+    new[1:] = (q[1:] != q[:-1]) | (d[1:] != d[:-1])
+    place = np.full(len(judgments), -1, dtype=np.int64)
+    place[by] = np.cumsum(new) - 1
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(q[new], minlength=len(chosen)))]).astype(np.int64)
+    qrels = Qrels(indptr, d[new], judgments.grades[by[new]], len(ids))
+    if judgments.subtopic is None:
+        return qrels, place, None
+    _, topic = coded(judgments.subtopic)
+    pairs, inverse = np.unique(q * (int(topic.max(initial=0)) + 1) + topic[by], return_inverse=True)
+    owner = np.zeros(len(pairs), dtype=np.int64)
+    owner[inverse] = q
+    first = np.searchsorted(owner, np.arange(len(chosen)))
+    subtopics = Subtopics(q, inverse - first[q], d, judgments.grades[by].astype(np.int64))
+    return qrels, place, subtopics
+
+
+def _matched(
+    hits: HitColumns,
+    judgments: JudgmentColumns,
+    at: Ints,
+    qrels: Qrels,
+    place: Ints,
+    ranking: Ranking,
+    subtopics: Subtopics | None,
+    ids: pa.Array,
+) -> Judged:
+    """Finds the judged hits by hash, verifies each by its bytes."""
+    wanted = np.flatnonzero(place >= 0)
+    keys = judgments.keys[wanted]
+    by = np.argsort(keys, kind="stable")
+    keys, wanted = keys[by], wanted[by]
+    # One row of a pair that stands there once a subtopic.
+    one = np.ones(len(keys), dtype=np.bool_)
+    one[1:] = keys[1:] != keys[:-1]
+    keys, wanted = keys[one], wanted[one]
+    row = _candidates(hits.keys, keys)
+    found = np.searchsorted(keys, hits.keys[row])
+    found[found == len(keys)] = 0
+    if len(row):
+        same = keys[found] == hits.keys[row]
+        row, found = row[same], wanted[found[same]]
+    same = np.asarray(
+        pc.equal(hits.doc.take(pa.array(row)), judgments.doc.take(pa.array(found))), dtype=np.bool_
+    )
+    owner = np.full(len(hits.query_ids), -1, dtype=np.int64)
+    owner[at[at >= 0]] = np.flatnonzero(at >= 0)
+    query = owner[hits.query[row]]
+    judgment = place[found]
+    same &= (query >= 0) & (qrels.query_rows()[judgment] == query) if len(row) else same
+    row, query, judgment = row[same], query[same], judgment[same]
+    position = row
+    if ranking.rows is not None:
+        where = np.empty(len(hits), dtype=np.int64)
+        where[ranking.rows] = np.arange(len(hits))
+        position = where[row]
+    rank = position - ranking.start[query]
+    by = np.lexsort((rank, query))
+    return Judged(
+        qrels, query[by], rank[by], judgment[by], ranking.length, ranking, ids.to_pylist(), subtopics
+    )
+
+
+def _candidates(keys: npt.NDArray[np.uint64], wanted: npt.NDArray[np.uint64]) -> Ints:
+    """Places of keys whose low bits are those of a wanted one: most hits fail this test of one look."""
+    bits = min(24, max(16, len(wanted).bit_length() + 4))
+    table = np.zeros(1 << bits, dtype=np.bool_)
+    mask = np.uint64((1 << bits) - 1)
+    table[wanted & mask] = True
+    out = [np.flatnonzero(table[keys[at : at + _BLOCK] & mask]) + at for at in range(0, len(keys), _BLOCK)]
+    return np.concatenate(out) if out else np.empty(0, np.int64)

@@ -1,0 +1,96 @@
+"""Scores of runs that are known by ids: ranking, join, measures, and what a reader should be warned of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from seekbench.columns import HitColumns, JudgmentColumns
+from seekbench.metrics.evaluate import OTHER_POLICIES, POLICIES, Scores, of_judged
+from seekbench.metrics.measure import Measure
+from seekbench.ranking import Joined, MissingQueries, TieBreak, join_columns
+
+
+@dataclass(frozen=True)
+class Policies:
+    """tie_break, missing_queries, exclude_identical, most_unjudged: as in `ranking.join_columns`."""
+
+    tie_break: TieBreak = "trec_eval"
+    missing_queries: MissingQueries = "zero"
+    exclude_identical: bool = False
+    most_unjudged: float = 0.9
+
+    def said(self) -> dict[str, str]:
+        """The policies in words, as they stand in every output."""
+        chosen = {"ranking": self.tie_break, "missing_queries": self.missing_queries}
+        words = {k: OTHER_POLICIES.get((k, chosen.get(k, "")), v) for k, v in POLICIES.items()}
+        return {**words, "exclusion": "identical_id" if self.exclude_identical else "none"}
+
+
+def evaluate_columns(
+    hits: HitColumns,
+    judgments: JudgmentColumns,
+    measures: Sequence[Measure],
+    policies: Policies = Policies(),
+) -> Scores:
+    """Per-query values, means, facts and warnings of one run. Raises InputError as `ranking.join_columns` does."""
+    joined = join_columns(
+        hits,
+        judgments,
+        tie_break=policies.tie_break,
+        missing_queries=policies.missing_queries,
+        exclude_identical=policies.exclude_identical,
+        most_unjudged=policies.most_unjudged,
+    )
+    without = int((joined.judged.relevant(1) == 0).sum())
+    scores = of_judged(
+        joined.judged,
+        measures,
+        query_ids=joined.query_ids.to_pylist(),
+        policies=policies.said(),
+        facts={**joined.facts, "queries_without_positives": without},
+        warnings=_warnings(hits, joined, without, measures, policies),
+    )
+    return scores
+
+
+def _warnings(
+    hits: HitColumns, joined: Joined, without: int, measures: Sequence[Measure], policies: Policies
+) -> list[str]:
+    facts, out = joined.facts, []
+    if facts["queries_missing"]:
+        how = "count 0" if policies.missing_queries == "zero" else "are left out"
+        out.append(f"{facts['queries_missing']} judged queries have no hits in the run; they {how}")
+    if facts["queries_unjudged"]:
+        out.append(f"{facts['queries_unjudged']} queries of the run have no judgments; they do not count")
+    if without:
+        out.append(f"{without} queries have no relevant document; they score 0 and count")
+    infinite = int(np.isinf(hits.scores).sum())
+    if infinite:
+        out.append(f"{infinite} scores are infinite")
+    lost = _collapsed(joined, max([m.k for m in measures if m.k is not None], default=None))
+    if lost:
+        out.append(
+            f"in {lost} queries scores that differ are equal as float32, so docids decide their order; "
+            "write raw scores (no sigmoid) with a larger spread"
+        )
+    return out
+
+
+def _collapsed(joined: Joined, k: int | None) -> int:
+    """Judged queries in which two scores became equal as float32, the first of them within k."""
+    ranking = joined.judged.hits
+    places = np.asarray(getattr(ranking, "collapsed", ()), dtype=np.int64)
+    if not len(places):
+        return 0
+    start, length = ranking.start, ranking.length  # type: ignore[attr-defined]
+    by = np.argsort(start, kind="stable")
+    by = by[length[by] > 0]
+    owner = by[np.maximum(np.searchsorted(start[by], places, side="right") - 1, 0)]
+    rank = places - start[owner]
+    inside = (rank > 0) & (rank < length[owner])
+    if k is not None:
+        inside &= rank <= k
+    return len(np.unique(owner[inside]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import typer
 
-from seekbench.cli import doctor, leaderboard, ls, run, show, validate
+from seekbench.cli import compare, doctor, evaluate, leaderboard, ls, run, show, validate
 
 app = typer.Typer(
     name="seekbench",
@@ -36,6 +36,8 @@ def _main(
 
 
 app.command("run")(run.run)
+app.command("eval")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("validate")(validate.validate)
 app.command("ls")(ls.ls)
 app.command("show")(show.show)

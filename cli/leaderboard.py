@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from seekbench.cli import common
-
-
-class Format(enum.StrEnum):
-    table = "table"
-    md = "md"
-    json = "json"
+from seekbench.cli import common, figures
+from seekbench.cli.figures import Format
 
 
 @common.handled
@@ -26,7 +20,7 @@ def leaderboard(
         str | None, typer.Option("--metric", "-m", help="Which metric.  [default: the first of the run]")
     ] = None,
     baseline: Annotated[str | None, typer.Option(help="The system that others are compared with.")] = None,
-    format: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.table,
+    format: Annotated[Format, figures.FORMAT] = Format.table,
     allow_mixed: Annotated[
         bool, typer.Option("--allow-mixed", help="Show figures of different data in one column, marked.")
     ] = False,
@@ -36,22 +30,16 @@ def leaderboard(
     Example:  seekbench leaderboard results/a results/b --metric recall@100 --baseline bm25
     """
     import json
-    import sys
 
     from seekbench.leaderboard import table
     from seekbench.metrics.measure import parse
 
     name = parse(metric).name if metric else None
     board = table.build(table.load(results), metric=name, baseline=baseline, allow_mixed=allow_mixed)
-    if format is Format.md:
-        typer.echo(table.as_markdown(board), nl=False)
-    elif format is Format.json:
+    if format is Format.json:
         typer.echo(json.dumps(table.as_json(board), indent=2))
-    else:
-        from rich.console import Console
-
-        console = Console(width=None if sys.stdout.isatty() else 160)
-        console.print(board.metric, style="bold", markup=False, highlight=False)
-        console.print(table.as_rich(board, console.width))
-        for line in table.legend(board):
-            console.print(line, style="dim", markup=False, highlight=False)
+        return
+    grid = table.grid(board)
+    if format is Format.table:
+        grid.title = board.metric
+    figures.show([grid], format)

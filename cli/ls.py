@@ -63,7 +63,8 @@ def metric_entries() -> list[tuple[str, str]]:
     from seekbench.metrics import measure
 
     out = []
-    for name, function in sorted(measure.functions().items()):
+    for name, definition in sorted(measure.definitions().items()):
+        function = definition.function
         needs_k = inspect.signature(function).parameters["k"].default is inspect.Parameter.empty
         shown = measure.SHOWN.get(name, name) + ("@k" if needs_k else "[@k]")
         out.append((shown, (inspect.getdoc(function) or "").split("\n", 1)[0]))

@@ -190,6 +190,7 @@ def _json_result(progress: Any, boards: list[Any], outcome: Outcome, folder: Pat
 def _print_board(board: Any, config: RunConfig, outcome: Outcome) -> None:
     from rich.console import Console
 
+    from seekbench import tables
     from seekbench.leaderboard import table
 
     console = Console(width=None if sys.stdout.isatty() else 160)
@@ -202,8 +203,9 @@ def _print_board(board: Any, config: RunConfig, outcome: Outcome) -> None:
     }
     console.print()
     console.print(f"{config.name}: {board.metric}", style="bold", markup=False, highlight=False)
-    console.print(table.as_rich(board, console.width))
-    for line in [*table.legend(board), *sizes.values()]:
+    grid = table.grid(board)
+    console.print(tables.as_rich(grid, console.width))
+    for line in [*grid.notes, *sizes.values()]:
         console.print(line, style="dim", markup=False, highlight=False)
 
 

@@ -36,20 +36,22 @@ def show(
 
     try:
         parsed = measure.parse(
-            name if "@" in name or name.lower() not in measure.ALIASES | measure.functions() else f"{name}@10"
+            name
+            if "@" in name or name.lower() not in measure.ALIASES | measure.definitions()
+            else f"{name}@10"
         )
     except InputError:
         known = [
             *catalogue.names(),
             *registry.known(),
             *shipped,
-            *measure.functions(),
+            *measure.definitions(),
             *measure.SHOWN.values(),
         ]
         raise InputError(
             f"nothing is named '{name}'", remedy=did_you_mean(name, known) or "see `seekbench ls`"
         ) from None
-    function = measure.functions()[parsed.base]
+    function = measure.definitions()[parsed.base].function
     typer.echo(f"metric {measure.SHOWN.get(parsed.base, parsed.base)}")
     options = [p for p in inspect.signature(function).parameters.values() if p.name not in ("judged", "k")]
     for option in options:

@@ -238,7 +238,7 @@ def _ties_broken(
     chosen = places if rows is None else rows[places]
     group = np.repeat(np.arange(len(first)), size)
     doc = hits.doc.take(pa.array(chosen))
-    keys: list[npt.NDArray[Any]] | None = words(doc, _WORDS)  # type: ignore[assignment]
+    keys: list[npt.NDArray[Any]] | None = words(doc, _WORDS)
     if keys is None:
         keys = [byte_order(doc)]
     if descending:
@@ -299,29 +299,34 @@ def _matched(
     ids: pa.Array,
 ) -> Judged:
     """Finds the judged hits by hash, verifies each by its bytes."""
-    wanted = np.flatnonzero(place >= 0)
+    # One row a pair, also where it stands there once a subtopic.
+    _, wanted = np.unique(place, return_index=True)
+    wanted = wanted[place[wanted] >= 0]
+    wanted = wanted[np.argsort(judgments.keys[wanted], kind="stable")]
     keys = judgments.keys[wanted]
-    by = np.argsort(keys, kind="stable")
-    keys, wanted = keys[by], wanted[by]
-    # One row of a pair that stands there once a subtopic.
-    one = np.ones(len(keys), dtype=np.bool_)
-    one[1:] = keys[1:] != keys[:-1]
-    keys, wanted = keys[one], wanted[one]
-    row = _candidates(hits.keys, keys)
-    found = np.searchsorted(keys, hits.keys[row])
-    found[found == len(keys)] = 0
-    if len(row):
-        same = keys[found] == hits.keys[row]
-        row, found = row[same], wanted[found[same]]
-    same = np.asarray(
-        pc.equal(hits.doc.take(pa.array(row)), judgments.doc.take(pa.array(found))), dtype=np.bool_
-    )
+    candidates = _candidates(hits.keys, keys)
+    at_key = np.searchsorted(keys, hits.keys[candidates])
     owner = np.full(len(hits.query_ids), -1, dtype=np.int64)
     owner[at[at >= 0]] = np.flatnonzero(at >= 0)
+    asked = qrels.query_rows()
+    found_rows, found_judgments = [], []
+    while len(candidates):  # once, unless judgments have equal hashes
+        inside = at_key < len(keys)
+        candidates, at_key = candidates[inside], at_key[inside]
+        same = keys[at_key] == hits.keys[candidates]
+        candidates, at_key = candidates[same], at_key[same]
+        judgment = wanted[at_key]
+        right = np.asarray(
+            pc.equal(hits.doc.take(pa.array(candidates)), judgments.doc.take(pa.array(judgment))),
+            dtype=np.bool_,
+        )
+        right &= owner[hits.query[candidates]] == asked[place[judgment]]
+        found_rows.append(candidates[right])
+        found_judgments.append(place[judgment[right]])
+        candidates, at_key = candidates[~right], at_key[~right] + 1
+    row = np.concatenate(found_rows) if found_rows else np.empty(0, np.int64)
+    judgment = np.concatenate(found_judgments) if found_judgments else np.empty(0, np.int64)
     query = owner[hits.query[row]]
-    judgment = place[found]
-    same &= (query >= 0) & (qrels.query_rows()[judgment] == query) if len(row) else same
-    row, query, judgment = row[same], query[same], judgment[same]
     position = row
     if ranking.rows is not None:
         where = np.empty(len(hits), dtype=np.int64)

@@ -7,13 +7,15 @@ the files beside it, so that a mixture is seen and written anew.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -28,6 +30,9 @@ from seekbench.retrievers.protocol import Retriever
 from seekbench.runs import write_trec
 from seekbench.search import Found
 from seekbench.store import Artifact, atomic_file, write_atomic
+
+if TYPE_CHECKING:
+    from seekbench.metrics.evaluate import Scores
 
 _FILES = ("per_query.parquet", "run.trec.gz")
 
@@ -61,6 +66,9 @@ def record(
                 "seekbench.runs",
                 "seekbench.metrics.judged",
                 "seekbench.metrics.evaluate",
+                "seekbench.metrics.ties",
+                "seekbench.statistics.intervals",
+                "seekbench.statistics.resampling",
                 *(f"seekbench.metrics.{family}" for family in FAMILIES),
             ),
         }
@@ -130,10 +138,7 @@ def _write(
             "inputs": facts.get("inputs", {}),
         },
         "k": config.k,
-        "metrics": {
-            m.name: {"mean": mean, "std": float(scores.values[:, i].std(ddof=1)) if len(ids) > 1 else None}
-            for i, (m, mean) in enumerate(zip(config.measures, scores.mean.values(), strict=True))
-        },
+        "metrics": _figures(scores),
         "primary_metric": names[0],
         "baseline": config.baseline,
         "policies": {**POLICIES, "exclusion": dataset.exclusion.kind},
@@ -173,6 +178,25 @@ def _write(
     records.write(folder, record)
     (folder / "failure.json").unlink(missing_ok=True)
     return records.read(folder)
+
+
+def _figures(scores: Scores) -> dict[str, Any]:
+    """Per metric: mean (None where it is not defined, as a figure of the whole run may be), std over queries, a 95%
+    bootstrap interval, and what the order of tied documents is worth."""
+    out: dict[str, Any] = {}
+    intervals = scores.intervals()
+    for i, m in enumerate(scores.measures):
+        values = scores.values[:, i]
+        values = values[~np.isnan(values)]
+        mean, tie = scores.mean[m.name], scores.ties[m.name]
+        out[m.name] = {
+            "mean": mean if math.isfinite(mean) else None,
+            "aggregate": m.definition.aggregate,
+            "std": float(values.std(ddof=1)) if len(values) > 1 else None,
+            "interval": intervals[m.name],
+            "ties": None if tie is None else asdict(tie),
+        }
+    return out
 
 
 def record_failure(output: Path, dataset: str, split: str, retriever: str, cause: str) -> None:

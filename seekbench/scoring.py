@@ -88,6 +88,8 @@ def _collapsed(joined: Joined, k: int | None) -> int:
     start, length = ranking.start, ranking.length  # type: ignore[attr-defined]
     by = np.argsort(start, kind="stable")
     by = by[length[by] > 0]
+    if not len(by):
+        return 0
     owner = by[np.maximum(np.searchsorted(start[by], places, side="right") - 1, 0)]
     rank = places - start[owner]
     inside = (rank > 0) & (rank < length[owner])

@@ -14,9 +14,12 @@ from typing import Any
 import numpy as np
 import orjson
 
+from seekbench import tables
 from seekbench.errors import InputError, did_you_mean
 from seekbench.leaderboard import records
-from seekbench.metrics.significance import holm, paired_t
+from seekbench.statistics.corrections import holm
+from seekbench.statistics.paired import paired_t
+from seekbench.tables import Grid, Text
 
 #: Two-sided level of the paired t-test, Holm-adjusted over all comparisons of the table.
 ALPHA = 0.05
@@ -253,6 +256,7 @@ def _efficiency(cell_records: Sequence[Mapping[str, Any]]) -> dict[str, float | 
 
 
 def _per_query(folder: Path, metric: str) -> tuple[list[str], Any]:
+    """(query ids, float64 [queries]: NaN where the metric is not defined for a query)."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(folder / "per_query.parquet", columns=["query_id", metric])
@@ -267,17 +271,24 @@ def _compare(
     baseline: str,
     metric: str,
 ) -> None:
-    """Differences to the baseline with a paired t-test on per-query scores, Holm-adjusted over the table."""
+    """Differences to the baseline with a paired t-test on per-query scores, Holm-adjusted over the table. A figure
+    that is no mean over queries (a sum, one of the whole run) has a difference and no test."""
     compared: list[Cell] = []
     raw: list[float] = []
+    base_row = next(r for r in board.rows if r.system == baseline)
     for j, key in enumerate(keys):
         base = place.get((*key, baseline))
-        if base is None:
+        base_mean = base_row.cells[j].score
+        if base is None or base_mean is None:
             continue
-        base_ids, base_scores = _per_query(base[0], metric)
+        tested = base[1]["metrics"][metric].get("aggregate", "mean") == "mean"
+        base_ids, base_scores = _per_query(base[0], metric) if tested else ([], np.empty(0))
         for row in board.rows:
-            entry = place.get((*key, row.system))
-            if entry is None or row.system == baseline:
+            entry, cell = place.get((*key, row.system)), row.cells[j]
+            if entry is None or row.system == baseline or cell.score is None:
+                continue
+            if not tested:
+                cell.delta = cell.score - base_mean
                 continue
             ids, scores = _per_query(entry[0], metric)
             if ids != base_ids:
@@ -285,13 +296,11 @@ def _compare(
                 if set(order) != set(base_ids):
                     continue
                 scores = scores[[order[q] for q in base_ids]]
-            cell = row.cells[j]
-            cell.delta = float(np.mean(scores) - np.mean(base_scores))
+            cell.delta = cell.score - base_mean
             compared.append(cell)
-            raw.append(paired_t(scores, base_scores))
+            raw.append(paired_t(scores, base_scores).p)
     for cell, p in zip(compared, holm(raw), strict=True):
         cell.p = p
-    base_row = next(r for r in board.rows if r.system == baseline)
     for row in board.rows:
         if row is not base_row and row.mean is not None and base_row.mean is not None:
             row.delta = row.mean - base_row.mean
@@ -345,27 +354,26 @@ def header(board: Leaderboard) -> list[str]:
     return [*columns, "queries/s", "p95 ms", "index MB"]
 
 
-def body(board: Leaderboard) -> list[list[tuple[str, bool]]]:
-    """Rows of (text, best)."""
+def grid(board: Leaderboard) -> Grid:
+    """The table as it is shown, best figures marked."""
     many = len(board.datasets) > 1
     out = []
     for row in board.rows:
-        line: list[tuple[str, bool]] = [(row.system, False)]
+        line = [Text(row.system)]
         if many:
-            line.append((_score(row.mean), row.best))
+            line.append(Text(_score(row.mean), row.best, row.mean))
         if board.baseline:
             delta = row.delta if many else row.cells[0].delta
-            line.append(("" if delta is None else f"{delta:+.4f}", False))
+            line.append(Text("" if delta is None else f"{delta:+.4f}", False, delta))
         for cell in row.cells:
             text = "failed" if cell.failure else _score(cell.score)
-            line.append((text + (f" {cell.mark}" if cell.mark else ""), cell.best))
+            line.append(Text(text + (f" {cell.mark}" if cell.mark else ""), cell.best, cell.score))
         e = row.efficiency
-        line.append((_number(e.get("queries_per_second"), 0), False))
-        line.append((_number(e.get("latency_p95_ms"), 1), False))
-        size = e.get("index_bytes")
-        line.append((_number(None if size is None else size / 1e6, 1), False))
-        out.append(line)
-    return out
+        rate, p95, size = e.get("queries_per_second"), e.get("latency_p95_ms"), e.get("index_bytes")
+        size = None if size is None else size / 1e6
+        line += [Text(_number(rate, 0), value=rate), Text(_number(p95, 1), value=p95)]
+        out.append([*line, Text(_number(size, 1), value=size)])
+    return Grid(header(board), out, notes=legend(board))
 
 
 def legend(board: Leaderboard) -> list[str]:
@@ -380,39 +388,7 @@ def legend(board: Leaderboard) -> list[str]:
 
 
 def as_markdown(board: Leaderboard) -> str:
-    columns = header(board)
-    lines = ["| " + " | ".join(_escape(c) for c in columns) + " |"]
-    lines.append("|" + "|".join([" --- "] + [" ---: "] * (len(columns) - 1)) + "|")
-    lines += [
-        "| " + " | ".join(f"**{_escape(t)}**" if best else _escape(t) for t, best in row) + " |"
-        for row in body(board)
-    ]
-    return "\n".join(lines + [""] + [f"{line}  " for line in legend(board)]).rstrip() + "\n"
-
-
-def as_rich(board: Leaderboard, width: int) -> Any:
-    """A rich table, best in bold; its legend is `legend`. Systems are rows, or columns where that is what fits
-    into `width` characters."""
-    from rich.table import Table
-    from rich.text import Text
-
-    columns, rows = header(board), body(board)
-    if _width(columns, rows) > width:
-        lines = [[(name, False), *(row[i + 1] for row in rows)] for i, name in enumerate(columns[1:])]
-        turned = [columns[0], *(row[0][0] for row in rows)]
-        if _width(turned, lines) < _width(columns, rows):
-            columns, rows = turned, lines
-    table = Table(title=None, show_edge=False, pad_edge=False, header_style="bold")
-    for i, name in enumerate(columns):
-        table.add_column(Text(name), justify="left" if i == 0 else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(text, style="bold" if best else "") for text, best in row))
-    return table
-
-
-def _width(columns: Sequence[str], rows: Sequence[Sequence[tuple[str, bool]]]) -> int:
-    cells = zip(columns, *([text for text, _ in row] for row in rows), strict=True)
-    return sum(max(map(len, column)) + 3 for column in cells)
+    return tables.as_markdown(grid(board))
 
 
 def write(output: Path, boards: Sequence[Leaderboard]) -> list[Path]:
@@ -435,7 +411,3 @@ def _number(value: float | None, digits: int) -> str:
     if value is None:
         return "–"
     return f"{value:,.{digits}f}" if value < 10_000 or digits == 0 else f"{value:,.0f}"
-
-
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")

@@ -62,7 +62,7 @@ class Scores:
 
     def intervals(self, *, level: float = 0.95) -> dict[str, tuple[float, float] | None]:
         """Bootstrap confidence interval of each mean by canonical name; None for what is no mean over queries, and
-        for fewer than two queries."""
+        where fewer than two queries have a value."""
         from seekbench.statistics.intervals import bootstrap_interval
 
         chosen = [i for i, m in enumerate(self.measures) if m.definition.aggregate == "mean"]
@@ -70,7 +70,8 @@ class Scores:
         if chosen and len(self.values) > 1:
             bounds = bootstrap_interval(self.values[:, chosen], level=level)
             for i, (low, high) in zip(chosen, bounds.tolist(), strict=True):
-                out[self.measures[i].name] = (low, high)
+                if np.isfinite([low, high]).all():
+                    out[self.measures[i].name] = (low, high)
         return out
 
     @property

@@ -1,0 +1,118 @@
+"""Tables of text for the terminal, Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Format = Literal["table", "md", "latex", "csv"]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A cell: what is shown, whether it is the best of its column, and the full value that CSV writes instead."""
+
+    shown: str
+    best: bool = False
+    value: Any = None
+
+
+@dataclass
+class Grid:
+    """columns: headers; rows: cells as Text or str. title, notes: said above and below. left: columns of text, which
+    are not aligned to the right."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Text | str]]
+    title: str = ""
+    notes: Sequence[str] = ()
+    left: frozenset[int] = field(default_factory=lambda: frozenset({0}))
+
+    def cells(self) -> list[list[Text]]:
+        return [[c if isinstance(c, Text) else Text(c) for c in row] for row in self.rows]
+
+
+def render(grids: Iterable[Grid], format: Format) -> str:
+    """All grids in a text format (`table` is for `as_rich`)."""
+    how = {"md": as_markdown, "latex": as_latex, "csv": as_csv}[format]
+    return "\n".join(how(grid) for grid in grids)
+
+
+def as_markdown(grid: Grid) -> str:
+    lines = [f"### {grid.title}", ""] if grid.title else []
+    lines.append("| " + " | ".join(_md(c) for c in grid.columns) + " |")
+    lines.append(
+        "|" + "|".join(" --- " if i in grid.left else " ---: " for i in range(len(grid.columns))) + "|"
+    )
+    for row in grid.cells():
+        lines.append(
+            "| "
+            + " | ".join(f"**{_md(c.shown)}**" if c.best and c.shown else _md(c.shown) for c in row)
+            + " |"
+        )
+    return "\n".join([*lines, "", *(f"{_md(n)}  " for n in grid.notes)]).rstrip() + "\n"
+
+
+def as_latex(grid: Grid) -> str:
+    """A booktabs tabular; notes stand as comments above it."""
+    lines = [f"% {line}" for line in [grid.title, *grid.notes] if line]
+    align = "".join("l" if i in grid.left else "r" for i in range(len(grid.columns)))
+    lines += [rf"\begin{{tabular}}{{{align}}}", r"\toprule"]
+    lines.append(" & ".join(_latex(c) for c in grid.columns) + r" \\")
+    lines.append(r"\midrule")
+    for row in grid.cells():
+        shown = [rf"\textbf{{{_latex(c.shown)}}}" if c.best and c.shown else _latex(c.shown) for c in row]
+        lines.append(" & ".join(shown) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def as_csv(grid: Grid) -> str:
+    """With full values, where a cell has one; title and notes are left out."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(grid.columns)
+    writer.writerows([c.shown if c.value is None else c.value for c in row] for row in grid.cells())
+    return out.getvalue()
+
+
+def as_rich(grid: Grid, width: int | None = None) -> Any:
+    """A rich table, best in bold. Systems are rows, or columns where that is what fits into `width` characters."""
+    from rich.table import Table
+    from rich.text import Text as Rich
+
+    columns, rows, left = list(grid.columns), grid.cells(), grid.left
+    if width is not None and _width(columns, rows) > width:
+        lines = [[Text(name), *(row[i + 1] for row in rows)] for i, name in enumerate(columns[1:])]
+        turned = [columns[0], *(row[0].shown for row in rows)]
+        if _width(turned, lines) < _width(columns, rows):
+            columns, rows, left = turned, lines, frozenset({0})
+    table = Table(title=None, show_edge=False, pad_edge=False, header_style="bold")
+    for i, name in enumerate(columns):
+        table.add_column(Rich(name), justify="left" if i in left else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(Rich(c.shown, style="bold" if c.best else "") for c in row))
+    return table
+
+
+def _width(columns: Sequence[str], rows: Sequence[Sequence[Text]]) -> int:
+    cells = zip(columns, *([c.shown for c in row] for row in rows), strict=True)
+    return sum(max(map(len, column)) + 3 for column in cells)
+
+
+def _md(text: str) -> str:
+    return text.replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;").replace("\n", " ")
+
+
+#: The characters of LaTeX's own, and of our tables, that its fonts would not print.
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
+    "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "▲": r"$\blacktriangle$",
+    "▼": r"$\blacktriangledown$", "Δ": r"$\Delta$", "–": "--", "±": r"$\pm$", "−": "$-$",
+}  # fmt: skip
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(c, c) for c in text).replace("\n", " ")

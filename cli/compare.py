@@ -240,14 +240,14 @@ def _slices_of(info: QueryInfo, by: str, ids: list[str], scores: dict[str, Score
     """Slices of the common queries; the judgments are those of a run that has exactly these, where there is one."""
     for s in scores.values():
         if list(s.query_ids) == ids:
-            return info.slices(by, ids, s.judged.qrels)
+            return info.slices(by, ids, s.qrels)
     from seekbench.errors import InputError
     from seekbench.query_info import RELEVANT
 
     s = next(iter(scores.values()))
     if by == RELEVANT:
         raise InputError("can't slice by 'relevant' while runs drop different queries", where="--by")
-    return info.slices(by, ids, s.judged.qrels)
+    return info.slices(by, ids, s.qrels)
 
 
 def _changed(

@@ -112,7 +112,7 @@ def _slices(
             continue
         by_label: dict[str, list[list[Text]]] = {}
         for name, found in zip(names, scores.values(), strict=True):
-            parts = info.slices(by, found.query_ids, found.judged.qrels)
+            parts = info.slices(by, found.query_ids, found.qrels)
             for figure in by_slice(np.asarray(found.values[:, [i]]), parts):
                 mean, count = figure.means[0], len(figure.slice.rows)
                 row = [Text(figure.slice.label), Text(name), Text(f"{count:,}", value=count)]
@@ -168,7 +168,7 @@ def _as_json(
                         "interval": f.intervals[0],
                     }
                     for f in by_slice(
-                        scores.values[:, [i]], info.slices(column, scores.query_ids, scores.judged.qrels)
+                        scores.values[:, [i]], info.slices(column, scores.query_ids, scores.qrels)
                     )
                 }
                 for column in by

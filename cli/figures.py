@@ -95,7 +95,7 @@ def score_files(
         try:
             hits = read_run(run)
             if judgments is not None:
-                out[str(run)] = evaluate_columns(hits, judgments, measures, policies)
+                out[str(run)] = evaluate_columns(hits, judgments, measures, policies).released()
         except InputError as error:
             if not _is_listed(report, error.report):
                 report.extend(error.report)

@@ -55,20 +55,13 @@ def _entries(kind: Kind) -> list[tuple[str, str]]:
 
 def metric_entries() -> list[tuple[str, str]]:
     """Metric names as they are shown, with the first sentence of their definition."""
-    import inspect
     import os
 
     # numpy's BLAS starts a thread a core when it is loaded, which costs a listing more than everything else.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from seekbench.metrics import measure
 
-    out = []
-    for name, definition in sorted(measure.definitions().items()):
-        function = definition.function
-        needs_k = inspect.signature(function).parameters["k"].default is inspect.Parameter.empty
-        shown = measure.SHOWN.get(name, name) + ("@k" if needs_k else "[@k]")
-        out.append((shown, (inspect.getdoc(function) or "").split("\n", 1)[0]))
-    return out
+    return measure.listing()
 
 
 def _description(path: object) -> str:

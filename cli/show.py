@@ -35,11 +35,7 @@ def show(
     from seekbench.metrics import measure
 
     try:
-        parsed = measure.parse(
-            name
-            if "@" in name or name.lower() not in measure.ALIASES | measure.definitions()
-            else f"{name}@10"
-        )
+        typer.echo(measure.describe(name))
     except InputError:
         known = [
             *catalogue.names(),
@@ -51,12 +47,6 @@ def show(
         raise InputError(
             f"nothing is named '{name}'", remedy=did_you_mean(name, known) or "see `seekbench ls`"
         ) from None
-    function = measure.definitions()[parsed.base].function
-    typer.echo(f"metric {measure.SHOWN.get(parsed.base, parsed.base)}")
-    options = [p for p in inspect.signature(function).parameters.values() if p.name not in ("judged", "k")]
-    for option in options:
-        typer.echo(f"  {option.name}={option.default}")
-    typer.echo(inspect.getdoc(function) or "")
 
 
 def _show_retriever(name: str) -> None:

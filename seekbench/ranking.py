@@ -6,8 +6,8 @@ numbered; only tied documents' ids are compared, and only those of hits that som
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -35,16 +35,17 @@ _BLOCK = 1 << 18
 class Ranking:
     """Hits in rank order: those of judged query i are scores[start[i] : start[i] + length[i]].
 
-    scores: float32 [hits]; start, length: int64 [judged queries]; rows: int64 [hits], the row of the run's columns
-    that stands there, or None where the columns were in rank order already. collapsed: int64, places p whose score
-    differs from that of p - 1 as given but not as float32.
+    scores: float32 [hits]; start, length: int64 [judged queries]. tied: int64, places p whose score is that of p + 1,
+    of the same query. collapsed: int64, places p whose score differs from that of p - 1 as given but not as float32.
+    known: tells whether any query has a judgment of the documents at given places.
     """
 
     scores: npt.NDArray[np.float32]
     start: Ints
     length: Ints
-    rows: Ints | None
+    tied: Ints
     collapsed: Ints
+    known: Callable[[Ints], npt.NDArray[np.bool_]] = field(repr=False)
 
     def lengths(self) -> Ints:
         return self.length
@@ -63,23 +64,29 @@ class Ranking:
         """Documents that are known by id alone have no rows."""
         return
 
+    def holes(self, k: int, qrels: Qrels) -> Ints:
+        """int64 [queries]: hits within k of which no query has a judgment."""
+        size = np.minimum(self.length, k)
+        unknown = ~self.known(_spans(self.start, size))
+        query = np.repeat(np.arange(len(size)), size)
+        return np.bincount(query[unknown], minlength=len(size)).astype(np.int64)
+
     def ties(self) -> tuple[Ints, Ints, Ints]:
         """(query, first rank, last rank): int64, each stretch of hits of a judged query with one score."""
-        n = len(self.scores)
-        owner = np.full(n, -1, dtype=np.int32)
-        # Judged queries only; their stretches do not overlap.
+        first, last = stretches(self.tied)
         by = np.argsort(self.start, kind="stable")
         by = by[self.length[by] > 0]
-        owner[_spans(self.start[by], self.length[by])] = np.repeat(by, self.length[by])
-        equal = (self.scores[1:] == self.scores[:-1]) & (owner[1:] == owner[:-1]) & (owner[1:] >= 0)
-        first, last = stretches(equal)
-        query = owner[first].astype(np.int64)
-        return _by_query(query, first - self.start[query], last - self.start[query])
-
-
-def _by_query(query: Ints, first: Ints, last: Ints) -> tuple[Ints, Ints, Ints]:
-    by = np.lexsort((first, query))
-    return query[by], first[by], last[by]
+        if not len(by):
+            first = last = first[:0]
+        query = (
+            by[np.maximum(np.searchsorted(self.start[by], first, side="right") - 1, 0)] if len(by) else first
+        )
+        # Other stretches are of queries that nobody judged.
+        judged = (first >= self.start[query]) & (first < self.start[query] + self.length[query])
+        query, first, last = query[judged], first[judged], last[judged]
+        order = np.lexsort((first, query))
+        start = self.start[query]
+        return query[order], (first - start)[order], (last - start)[order]
 
 
 def _spans(start: Ints, length: Ints) -> Ints:
@@ -135,16 +142,19 @@ def join_columns(
         ids, at = ids.take(pa.array(chosen)), at[chosen]
         facts["queries"] = len(at)
     qrels, place, subtopics = _qrels(judgments, chosen)
-    scores, start, length, rows, collapsed = _ranked(hits, tie_break)
+    scores, start, length, order, tied, collapsed = _ranked(hits, tie_break)
     present = at >= 0
     ranking = Ranking(
         scores,
         np.where(present, start[at], 0) if len(start) else np.zeros(len(at), np.int64),
         np.where(present, length[at], 0) if len(length) else np.zeros(len(at), np.int64),
-        rows,
+        tied,
         collapsed,
+        lambda places: np.asarray(
+            pc.is_in(hits.doc.take(pa.array(order.rows_at(places))), value_set=judgments.doc), dtype=np.bool_
+        ),
     )
-    return Joined(_matched(hits, judgments, at, qrels, place, ranking, subtopics, ids), ids, facts)
+    return Joined(_matched(hits, judgments, at, qrels, place, ranking, order, subtopics, ids), ids, facts)
 
 
 def _refuse_others(hits: HitColumns, judgments: JudgmentColumns, known: int, most: float) -> None:
@@ -182,33 +192,66 @@ def _without_own(hits: HitColumns) -> tuple[HitColumns, int]:
     ), len(rows)
 
 
+@dataclass(frozen=True)
+class Order:
+    """Which row of the columns stands at which place of the ranking: `full[p]`, or p where the rows were in order of
+    their scores already; but rows[i] stands at places[i] (ascending), where ties had to be put in order."""
+
+    hits: int
+    full: Ints | None
+    places: Ints
+    rows: Ints
+
+    def rows_at(self, places: Ints) -> Ints:
+        """int64: the rows at these places."""
+        out = places.copy() if self.full is None else self.full[places]
+        if len(self.places):
+            at = np.minimum(np.searchsorted(self.places, places), len(self.places) - 1)
+            moved = self.places[at] == places
+            out[moved] = self.rows[at[moved]]
+        return out
+
+    def places_of(self, rows: Ints) -> Ints:
+        """int64: where these rows stand."""
+        out = rows.copy()
+        if self.full is not None:
+            place = np.empty(self.hits, dtype=np.int64)
+            place[self.full] = np.arange(self.hits)
+            out = place[rows]
+        if len(self.places):
+            by = np.argsort(self.rows, kind="stable")
+            at = np.minimum(np.searchsorted(self.rows[by], rows), len(by) - 1)
+            moved = self.rows[by][at] == rows
+            out[moved] = self.places[by[at[moved]]]
+        return out
+
+
 def _ranked(
     hits: HitColumns, tie_break: TieBreak
-) -> tuple[npt.NDArray[np.float32], Ints, Ints, Ints | None, Ints]:
-    """(scores in rank order, start and length of each of the run's queries, rows in rank order or None, places
-    where float32 lost a difference)."""
+) -> tuple[npt.NDArray[np.float32], Ints, Ints, Order, Ints, Ints]:
+    """(scores in rank order, start and length of each of the run's queries, the order, places whose score is that of
+    the next hit of the query, places where float32 lost a difference)."""
     query = hits.query
     with np.errstate(over="ignore"):  # beyond float32 is infinite, in trec_eval too
         scores = hits.scores.astype(np.float32)
     scores += np.float32(0)  # -0.0 is 0.0
-    queries = len(hits.query_ids)
-    length = np.bincount(query, minlength=queries).astype(np.int64)
-    same = query[1:] == query[:-1]
-    together = int((~same).sum()) + 1 == int((length > 0).sum())
-    rows: Ints | None = None
-    if len(query) and (not together or (same & (scores[1:] > scores[:-1])).any()):
+    none = np.empty(0, np.int64)
+    order = Order(len(query), None, none, none)
+    first = _first_rows(query)
+    if len(np.unique(query[first])) < len(first) or _rises(scores, first):
         # Positive floats compare as their bits do, negative ones the other way round.
         bits = scores.view(np.int32).astype(np.int64)
         falling = np.where(bits < 0, bits & 0x7FFFFFFF, -bits)
-        rows = np.argsort((query.astype(np.int64) << 32) + falling, kind="stable")
-        scores, query = scores[rows], query[rows]
-        same = query[1:] == query[:-1]
-        start = np.cumsum(length) - length
-    else:
-        start = np.zeros(queries, dtype=np.int64)
-        first = np.concatenate([[0], np.flatnonzero(~same) + 1]) if len(query) else np.empty(0, np.int64)
-        start[query[first]] = first
-    equal = same & (scores[1:] == scores[:-1])
+        order = Order(
+            len(query), np.argsort((query.astype(np.int64) << 32) + falling, kind="stable"), none, none
+        )
+        scores, query = scores[order.full], query[order.full]
+        first = _first_rows(query)
+    start, length = (np.zeros(len(hits.query_ids), dtype=np.int64) for _ in range(2))
+    start[query[first]] = first
+    length[query[first]] = np.diff(first, append=len(query))
+    equal = scores[1:] == scores[:-1]
+    equal[first[1:] - 1] = False
     tied = np.flatnonzero(equal)
     if len(tied) and tie_break == "error":
         asked = np.unique(query[tied])
@@ -218,24 +261,31 @@ def _ranked(
             remedy="a tie-break other than `error` ranks them",
         )
     if len(tied) and tie_break != "file":
-        rows = _ties_broken(hits, rows, equal, descending=tie_break == "trec_eval")
-    wide = hits.scores if rows is None else None
-    before, after = (tied, tied + 1)
-    if rows is not None:
-        before, after, wide = rows[tied], rows[tied + 1], hits.scores
-    assert wide is not None
-    collapsed = tied[wide[before] != wide[after]] + 1
-    return scores, start, length, rows, collapsed
+        order = _ties_broken(hits, order, tied, descending=tie_break == "trec_eval")
+    collapsed = tied[hits.scores[order.rows_at(tied)] != hits.scores[order.rows_at(tied + 1)]] + 1
+    return scores, start, length, order, tied, collapsed
 
 
-def _ties_broken(
-    hits: HitColumns, rows: Ints | None, equal: npt.NDArray[np.bool_], *, descending: bool
-) -> Ints | None:
-    """Rows with each stretch of equal scores put in the order of the documents' ids."""
-    first, last = stretches(equal)
+def _first_rows(query: npt.NDArray[np.int32]) -> Ints:
+    """Where each stretch of rows of one query begins."""
+    if not len(query):
+        return np.empty(0, np.int64)
+    return np.concatenate([[0], np.flatnonzero(query[1:] != query[:-1]) + 1])
+
+
+def _rises(scores: npt.NDArray[np.float32], first: Ints) -> bool:
+    """Whether any score is above the one before it, where no new query begins."""
+    above = scores[1:] > scores[:-1]
+    above[first[1:] - 1] = False
+    return bool(above.any())
+
+
+def _ties_broken(hits: HitColumns, order: Order, tied: Ints, *, descending: bool) -> Order:
+    """With each stretch of equal scores in the order of the documents' ids."""
+    first, last = stretches(tied)
     size = last - first + 1
     places = _spans(first, size)
-    chosen = places if rows is None else rows[places]
+    chosen = order.rows_at(places)
     group = np.repeat(np.arange(len(first)), size)
     doc = hits.doc.take(pa.array(chosen))
     keys: list[npt.NDArray[Any]] | None = words(doc, _WORDS)
@@ -244,11 +294,8 @@ def _ties_broken(
     if descending:
         keys = [~key for key in keys]
     if _in_order(keys, group):
-        return rows
-    by = np.lexsort((*reversed(keys), group))
-    out = np.arange(len(hits), dtype=np.int64) if rows is None else rows.copy()
-    out[places] = chosen[by]
-    return out
+        return order
+    return Order(order.hits, order.full, places, chosen[np.lexsort((*reversed(keys), group))])
 
 
 def _in_order(keys: list[npt.NDArray[Any]], group: Ints) -> bool:
@@ -284,7 +331,9 @@ def _qrels(judgments: JudgmentColumns, chosen: Ints) -> tuple[Qrels, Ints, Subto
     owner = np.zeros(len(pairs), dtype=np.int64)
     owner[inverse] = q
     first = np.searchsorted(owner, np.arange(len(chosen)))
-    subtopics = Subtopics(q, inverse - first[q], d, judgments.grades[by].astype(np.int64))
+    subtopics = Subtopics(
+        q, inverse - first[q], d, judgments.grades[by].astype(np.int64), byte_order(ids)[d].astype(np.int64)
+    )
     return qrels, place, subtopics
 
 
@@ -295,6 +344,7 @@ def _matched(
     qrels: Qrels,
     place: Ints,
     ranking: Ranking,
+    order: Order,
     subtopics: Subtopics | None,
     ids: pa.Array,
 ) -> Judged:
@@ -327,12 +377,7 @@ def _matched(
     row = np.concatenate(found_rows) if found_rows else np.empty(0, np.int64)
     judgment = np.concatenate(found_judgments) if found_judgments else np.empty(0, np.int64)
     query = owner[hits.query[row]]
-    position = row
-    if ranking.rows is not None:
-        where = np.empty(len(hits), dtype=np.int64)
-        where[ranking.rows] = np.arange(len(hits))
-        position = where[row]
-    rank = position - ranking.start[query]
+    rank = order.places_of(row) - ranking.start[query]
     by = np.lexsort((rank, query))
     return Judged(
         qrels, query[by], rank[by], judgment[by], ranking.length, ranking, ids.to_pylist(), subtopics

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from seekbench.collection import Corpus, Exclusion, Queries
+    from seekbench.collection import Corpus, Exclusion, Qrels, Queries
 
 Rows = npt.NDArray[np.int32]
 Scores = npt.NDArray[np.float32]
@@ -54,6 +54,11 @@ class Run:
         """int [queries, width <= k]: document rows of the first k hits, padded with -1."""
         return self.doc_rows[:, :k]
 
+    def holes(self, k: int, qrels: Qrels) -> npt.NDArray[np.int64]:
+        """int64 [queries]: hits within k of which no query has a judgment."""
+        rows = np.asarray(self.doc_rows[:, :k])
+        return np.asarray(((rows >= 0) & ~np.isin(rows, qrels.doc_rows)).sum(axis=1), dtype=np.int64)
+
     def ties(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
         """(query, first rank, last rank): int64, each stretch of hits of a query with one score."""
         found = []
@@ -65,7 +70,7 @@ class Run:
             if self.k > 1:
                 hit = np.asarray(self.doc_rows[at : at + step, 1:]) >= 0
                 equal[:, :-1] = (scores[:, 1:] == scores[:, :-1]) & hit
-            first, last = stretches(equal.ravel())
+            first, last = stretches(np.flatnonzero(equal.ravel()))
             found.append((first // max(1, self.k) + at, first % max(1, self.k), last % max(1, self.k)))
         if not found:
             return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64)
@@ -138,13 +143,14 @@ class Run:
         )
 
 
-def stretches(equal: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """(first, last): int64 places of each stretch of equal neighbours; equal[i] says that i + 1 is like i."""
-    at = np.flatnonzero(equal)
-    if not len(at):
-        return at, at
-    new = np.flatnonzero(np.diff(at) > 1) + 1
-    return at[np.concatenate([[0], new])], at[np.concatenate([new - 1, [len(at) - 1]])] + 1
+def stretches(
+    tied: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(first, last): int64 places of each stretch of equals; tied: ascending places that are like the next."""
+    if not len(tied):
+        return tied, tied
+    new = np.flatnonzero(np.diff(tied) > 1) + 1
+    return tied[np.concatenate([[0], new])], tied[np.concatenate([new - 1, [len(tied) - 1]])] + 1
 
 
 def _is_sorted(rows: npt.NDArray[Any], scores: Scores, order: npt.NDArray[Any]) -> bool:

@@ -45,7 +45,7 @@ def evaluate_columns(
         most_unjudged=policies.most_unjudged,
     )
     without = int((joined.judged.relevant(1) == 0).sum())
-    scores = of_judged(
+    return of_judged(
         joined.judged,
         measures,
         query_ids=joined.query_ids.to_pylist(),
@@ -53,7 +53,6 @@ def evaluate_columns(
         facts={**joined.facts, "queries_without_positives": without},
         warnings=_warnings(hits, joined, without, measures, policies),
     )
-    return scores
 
 
 def _warnings(

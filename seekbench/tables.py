@@ -47,12 +47,8 @@ def as_markdown(grid: Grid) -> str:
     lines.append(
         "|" + "|".join(" --- " if i in grid.left else " ---: " for i in range(len(grid.columns))) + "|"
     )
-    for row in grid.cells():
-        lines.append(
-            "| "
-            + " | ".join(f"**{_md(c.shown)}**" if c.best and c.shown else _md(c.shown) for c in row)
-            + " |"
-        )
+    shown = [[f"**{_md(c.shown)}**" if c.best and c.shown else _md(c.shown) for c in r] for r in grid.cells()]
+    lines += ["| " + " | ".join(row) + " |" for row in shown]
     return "\n".join([*lines, "", *(f"{_md(n)}  " for n in grid.notes)]).rstrip() + "\n"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -43,7 +43,8 @@ class Scores:
     query_ids: Sequence[str]
     values: npt.NDArray[np.float64]
     means: npt.NDArray[np.float64]
-    judged: Judged = field(repr=False)
+    qrels: Qrels = field(repr=False)
+    judged: Judged | None = field(repr=False)
     policies: Mapping[str, str] = field(default_factory=lambda: dict(POLICIES))
     facts: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -57,8 +58,15 @@ class Scores:
     @cached_property
     def ties(self) -> dict[str, ties.TieReport | None]:
         """What the order of tied documents is worth, by canonical name (None for figures of the whole run)."""
+        assert self.judged is not None
         found = ties.report(self.judged, self.measures, self.values, self.means.tolist())
         return {m.name: r for m, r in zip(self.measures, found, strict=True)}
+
+    def released(self) -> Scores:
+        """The same without the run that they were made from, which may be large; ties are reckoned first."""
+        small = replace(self, judged=None)
+        small.__dict__["ties"] = self.ties  # the cached property's place
+        return small
 
     def intervals(self, *, level: float = 0.95) -> dict[str, tuple[float, float] | None]:
         """Bootstrap confidence interval of each mean by canonical name; None for what is no mean over queries, and
@@ -127,6 +135,6 @@ def of_judged(
             values[:, i] = found
             means[i] = measure.aggregate(values[:, i])
     return Scores(
-        tuple(measures), query_ids, values, means, judged, dict(policies or POLICIES), dict(facts or {}),
+        tuple(measures), query_ids, values, means, judged.qrels, judged, dict(policies or POLICIES), dict(facts or {}),
         tuple(warnings),
     )  # fmt: skip

@@ -35,16 +35,24 @@ class Hits(Protocol):
         """int [queries, width <= k]: corpus rows of the first k hits, padded with -1; None where documents have
         no rows (a run read by ids alone)."""
 
+    def holes(self, k: int, qrels: Qrels) -> Ints:
+        """int64 [queries]: hits within k of which no query has a judgment."""
+
+    def ties(self) -> tuple[Ints, Ints, Ints]:
+        """(query, first rank, last rank) of each stretch of hits of one score, sorted by query and rank."""
+
 
 @dataclass(frozen=True)
 class Subtopics:
     """Judgments that tell subtopics (intents) of a query apart. query, topic, doc, grade: int64 [judgments]; topic
-    counts from 0 within a query; doc is a row as in `Qrels.doc_rows`. Sorted by query, then doc."""
+    counts from 0 within a query; doc is a row as in `Qrels.doc_rows`. Sorted by query, then doc. order: the place of
+    each document's id by its bytes, by which ndeval settles ties in its ideal ranking; None: by row."""
 
     query: Ints
     topic: Ints
     doc: Ints
     grade: Ints
+    order: Ints | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seekbench.collection import Qrels, byte_order
-from seekbench.columns import HitColumns, JudgmentColumns, coded, hash_strings, words
+from seekbench.columns import HitColumns, JudgmentColumns, coded, hash_strings, integers, numbers, words
 from seekbench.errors import InputError
 from seekbench.metrics.judged import Ints, Judged, Subtopics
 from seekbench.runs import stretches
@@ -126,9 +126,7 @@ def join_columns(
     facts = {"hits": len(hits), "hits_excluded": 0}
     if exclude_identical:
         hits, facts["hits_excluded"] = _without_own(hits)
-    at = np.asarray(
-        pc.fill_null(pc.index_in(judgments.query_ids, value_set=hits.query_ids), -1), dtype=np.int64
-    )
+    at = _rows_of(judgments.query_ids, hits.query_ids)
     _refuse_others(hits, judgments, int((at >= 0).sum()), most_unjudged)
     facts |= {
         "queries": len(at),
@@ -139,7 +137,7 @@ def join_columns(
     chosen = np.arange(len(at))
     if missing_queries == "drop":
         chosen = np.flatnonzero(at >= 0)
-        ids, at = ids.take(pa.array(chosen)), at[chosen]
+        ids, at = ids.take(integers(chosen)), at[chosen]
         facts["queries"] = len(at)
     qrels, place, subtopics = _qrels(judgments, chosen)
     scores, start, length, order, tied, collapsed = _ranked(hits, tie_break)
@@ -150,9 +148,7 @@ def join_columns(
         np.where(present, length[at], 0) if len(length) else np.zeros(len(at), np.int64),
         tied,
         collapsed,
-        lambda places: np.asarray(
-            pc.is_in(hits.doc.take(pa.array(order.rows_at(places))), value_set=judgments.doc), dtype=np.bool_
-        ),
+        lambda places: _rows_of(hits.doc.take(integers(order.rows_at(places))), judgments.doc) >= 0,
     )
     return Joined(_matched(hits, judgments, at, qrels, place, ranking, order, subtopics, ids), ids, facts)
 
@@ -177,8 +173,8 @@ def _without_own(hits: HitColumns) -> tuple[HitColumns, int]:
     """Without the hits whose document has the id of its query, and how many they were."""
     same = hash_strings(hits.query_ids)[hits.query] == hash_strings(hits.doc)
     rows = np.flatnonzero(same)
-    asked = hits.query_ids.take(pa.array(hits.query[rows]))
-    rows = rows[np.asarray(pc.equal(asked, hits.doc.take(pa.array(rows))), dtype=np.bool_)]
+    asked = hits.query_ids.take(integers(hits.query[rows]))
+    rows = rows[_equal(asked, hits.doc.take(integers(rows)))]
     if not len(rows):
         return hits, 0
     keep = np.ones(len(hits), dtype=np.bool_)
@@ -186,7 +182,7 @@ def _without_own(hits: HitColumns) -> tuple[HitColumns, int]:
     return HitColumns(
         hits.query_ids,
         hits.query[keep],
-        hits.doc.filter(pa.array(keep)),
+        hits.doc.take(integers(np.flatnonzero(keep))),
         hits.scores[keep],
         source=hits.source,
     ), len(rows)
@@ -266,6 +262,18 @@ def _ranked(
     return scores, start, length, order, tied, collapsed
 
 
+def _rows_of(wanted: pa.Array, known: pa.Array) -> Ints:
+    """int64: the row of each string in `known`, -1 where it is not there."""
+    found = pc.index_in(wanted, value_set=known)
+    # Without `fill_null`, whose scalar would import pandas.
+    there = numbers(found.is_valid().cast(pa.uint8()), np.uint8)
+    return np.where(there, numbers(found, np.int32), -1).astype(np.int64)
+
+
+def _equal(a: pa.Array, b: pa.Array) -> npt.NDArray[np.bool_]:
+    return numbers(pc.equal(a, b).cast(pa.uint8()), np.uint8).astype(np.bool_)
+
+
 def _first_rows(query: npt.NDArray[np.int32]) -> Ints:
     """Where each stretch of rows of one query begins."""
     if not len(query):
@@ -287,7 +295,7 @@ def _ties_broken(hits: HitColumns, order: Order, tied: Ints, *, descending: bool
     places = _spans(first, size)
     chosen = order.rows_at(places)
     group = np.repeat(np.arange(len(first)), size)
-    doc = hits.doc.take(pa.array(chosen))
+    doc = hits.doc.take(integers(chosen))
     keys: list[npt.NDArray[Any]] | None = words(doc, _WORDS)
     if keys is None:
         keys = [byte_order(doc)]
@@ -366,10 +374,7 @@ def _matched(
         same = keys[at_key] == hits.keys[candidates]
         candidates, at_key = candidates[same], at_key[same]
         judgment = wanted[at_key]
-        right = np.asarray(
-            pc.equal(hits.doc.take(pa.array(candidates)), judgments.doc.take(pa.array(judgment))),
-            dtype=np.bool_,
-        )
+        right = _equal(hits.doc.take(integers(candidates)), judgments.doc.take(integers(judgment)))
         right &= owner[hits.query[candidates]] == asked[place[judgment]]
         found_rows.append(candidates[right])
         found_judgments.append(place[judgment[right]])

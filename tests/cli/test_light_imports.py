@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +64,15 @@ def test_help_and_ls_load_no_columns(args: tuple[str, ...]) -> None:
 )
 def test_checking_a_config_loads_nothing_heavy(args: tuple[str, ...]) -> None:
     loaded = _loaded(*args)
+    assert not loaded & HEAVY, sorted(loaded & HEAVY)
+
+
+def test_scoring_a_small_file_loads_nothing_heavy(tmp_path: Path) -> None:
+    """pandas comes with Arrow's conversions of Python and numpy values, and costs more than the scoring."""
+    run, qrels = tmp_path / "run", tmp_path / "qrels"
+    run.write_text("".join(f"q{i} Q0 d{j} 1 {j} t\n" for i in range(3) for j in range(5)))
+    qrels.write_text("".join(f"q{i} 0 d{i} 1\n" for i in range(3)))
+    loaded = _loaded("eval", str(qrels), str(run), "--json")
     assert not loaded & HEAVY, sorted(loaded & HEAVY)
 
 

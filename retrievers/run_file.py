@@ -49,7 +49,12 @@ class RunFile:
     index_params: ClassVar[frozenset[str]] = frozenset()
     # The path is none: its content is in `identity`, and a moved file is the same run.
     search_params: ClassVar[frozenset[str]] = frozenset({"unknown"})
-    modules: ClassVar[tuple[str, ...]] = ("seekbench.retrievers.run_file", "seekbench.trec")
+    modules: ClassVar[tuple[str, ...]] = (
+        "seekbench.retrievers.run_file",
+        "seekbench.trec",
+        "seekbench.textfile",
+        "seekbench.columns",
+    )
     needs: tuple[str, ...] = ()
     indexes = False
 
@@ -88,7 +93,7 @@ class RunFile:
         """Raises SeekbenchError where the file is no longer the one that `identity` named."""
         said = self._said or self._told.get(self.path)
         try:
-            run = trec.read_run(self.path)
+            run = trec.read_run(self.path, digest=True)
         except InputError:
             # Half of a file that is being written has defects that the whole one has not.
             if said and self.path.is_file() and hashing.of_file(self.path) != said:
@@ -116,7 +121,9 @@ class RunFileSearcher:
     ) -> None:
         self._run, self._documents, self._unknown = run, documents, unknown
         self._progress = progress or NoProgress()
-        self._rows = documents.records.rows_of(run.doc_ids)
+        self._rows = documents.records.rows_of(run.doc)
+        with np.errstate(over="ignore"):  # beyond float32 is infinite, in trec_eval too
+            self._scores = run.scores.astype(np.float32)
         #: Which queries of the file were asked so far, and the ids of asked ones that it lacks.
         self._asked = np.zeros(len(run.query_ids), dtype=np.bool_)
         self._lacking: set[str] = set()
@@ -124,7 +131,7 @@ class RunFileSearcher:
     def search(self, queries: TextView, k: int, *, context: Context) -> Run:
         run = self._run
         asked = queries.records.rows_of(run.query_ids)
-        query, rows, scores = asked[run.query], self._rows[run.doc], run.scores
+        query, rows, scores = asked[run.query], self._rows, self._scores
         kept = query >= 0
         unknown = kept & (rows < 0)
         if self._unknown != "drop" and unknown.any():
@@ -140,7 +147,7 @@ class RunFileSearcher:
         run = self._run
         lines = np.flatnonzero(unknown)
         first = int(lines[0])
-        names = run.doc_ids.take(pa.array(run.doc[lines[:3]])).to_pylist()
+        names = run.doc.take(pa.array(lines[:3])).to_pylist()
         raise InputError(
             f"{len(lines)} of {of} hits are documents that the corpus lacks ({', '.join(map(repr, names))}"
             f"{', ...' if len(lines) > 3 else ''})",
@@ -156,7 +163,7 @@ class RunFileSearcher:
         Raises InputError for a run without a hit."""
         file = self._run
         whole = int(self._asked.sum()) + len(self._lacking) == run.num_queries
-        dropped = int((self._asked[file.query] & (self._rows[file.doc] < 0)).sum())
+        dropped = int((self._asked[file.query] & (self._rows < 0)).sum())
         if not (run.doc_rows >= 0).any():
             first = ", ".join(repr(i) for i in file.query_ids[:3].to_pylist())
             problem = f"none of its {len(file.query_ids)} queries ({first}, ...) is a query of this dataset"

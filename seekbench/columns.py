@@ -7,7 +7,9 @@ verified by the bytes, so that a figure never hangs on a hash. Nothing here is a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -24,6 +26,8 @@ Keys = npt.NDArray[np.uint64]
 
 #: Rows hashed at a time: the temporaries stay in the processor's cache.
 _BLOCK = 1 << 16
+#: Bytes of a string that are hashed word by word; no id is longer.
+_LONG = 256
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Columns:
         """uint64 [rows]: a hash of (query id, document id) that is the same in every table."""
         return pair_keys(hash_strings(self.query_ids), self.query, self.doc)
 
+    @cached_property
     def repeated(self) -> npt.NDArray[np.int64]:
         """Rows whose pair stood in an earlier row, in order."""
         return repeated(self.keys, self.query, self.doc)
@@ -66,6 +71,10 @@ class Columns:
     def pair(self, row: int) -> tuple[str, str]:
         """(query id, document id) of a row."""
         return self.query_ids[int(self.query[row])].as_py(), self.doc[row].as_py()
+
+    def unique(self, row: int) -> tuple[str, ...]:
+        """What must not occur in a second row."""
+        return self.pair(row)
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ class HitColumns(Columns):
 
     def refuse_repeated(self) -> None:
         """Raises InputError for each (query, document) that occurs twice."""
-        again = self.repeated()
+        again = self.repeated
         if len(again):
             _raise_repeated(self, again, "duplicate-hit", "has document", "a document can have one rank only")
 
@@ -108,18 +117,15 @@ class JudgmentColumns(Columns):
 
     def refuse_repeated(self) -> None:
         """Raises InputError for each (query, document) that is judged twice (for the same subtopic)."""
-        if self.subtopic is None:
-            again = self.repeated()
-        else:
-            topic = pc.dictionary_encode(self.subtopic).indices.to_numpy().astype(np.uint64)
-            again = repeated(
-                _mix(self.keys ^ _mix(topic)),
-                self.query,
-                self.doc,
-                pc.dictionary_encode(self.subtopic).indices,
-            )
+        again = self.repeated
+        if self.subtopic is not None and len(again):
+            topic = coded(self.subtopic)[1]
+            again = repeated(_mix(self.keys ^ _mix(topic.astype(np.uint64))), self.query, self.doc, topic)
         if len(again):
             _raise_repeated(self, again, "duplicate-judgment", "has a judgment of", "keep one grade only")
+
+    def unique(self, row: int) -> tuple[str, ...]:
+        return (*self.pair(row), *([] if self.subtopic is None else [self.subtopic[row].as_py()]))
 
 
 def _raise_repeated(table: Columns, again: npt.NDArray[np.int64], code: str, verb: str, why: str) -> None:
@@ -127,7 +133,7 @@ def _raise_repeated(table: Columns, again: npt.NDArray[np.int64], code: str, ver
     for row in again[: report.shown].tolist():
         query, doc = table.pair(row)
         same = np.flatnonzero(table.keys == table.keys[row])
-        first = next(int(r) for r in same if table.pair(int(r)) == (query, doc))
+        first = next(int(r) for r in same if table.unique(int(r)) == table.unique(row))
         line = table.source.line(first)
         report.error(
             code,
@@ -140,19 +146,24 @@ def _raise_repeated(table: Columns, again: npt.NDArray[np.int64], code: str, ver
     report.raise_if_errors()
 
 
-def repeated(keys: Keys, query: Codes, doc: pa.Array, extra: pa.Array | None = None) -> npt.NDArray[np.int64]:
+def repeated(keys: Keys, query: Codes, doc: pa.Array, extra: Codes | None = None) -> npt.NDArray[np.int64]:
     """Rows whose (query, document[, extra]) stood in an earlier row; keys are their hashes."""
     ordered = np.sort(keys)
     if not (ordered[1:] == ordered[:-1]).any():
         return np.empty(0, np.int64)
-    values = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    rows = np.flatnonzero(np.isin(keys, values))
+    by = np.argsort(keys, kind="stable")
+    same = keys[by[1:]] == keys[by[:-1]]
+    rows, before = by[1:][same], by[:-1][same]
+    equal = (query[rows] == query[before]).all() and (extra is None or (extra[rows] == extra[before]).all())
+    if equal and doc.take(integers(rows)).equals(doc.take(integers(before))):
+        return np.sort(rows)
+    # Two pairs with one hash: one by one.
     out, seen = [], set()
-    for row in rows.tolist():  # a handful: equal hashes of 64 bits
-        pair = (int(query[row]), doc[row].as_py(), None if extra is None else extra[row].as_py())
-        if pair in seen:
+    for row in np.union1d(rows, before).tolist():
+        unique = (int(query[row]), doc[row].as_py(), None if extra is None else int(extra[row]))
+        if unique in seen:
             out.append(row)
-        seen.add(pair)
+        seen.add(unique)
     return np.asarray(out, dtype=np.int64)
 
 
@@ -169,6 +180,28 @@ def large_strings(values: Any) -> pa.Array:
     return values if values.type == pa.large_string() else values.cast(pa.large_string())
 
 
+def strings(values: Sequence[str]) -> pa.Array:
+    """Strings as large_string. `pa.array` of Python objects would import pandas, which takes longer than reading a
+    small file."""
+    encoded = [value.encode() for value in values]
+    ends = np.zeros(len(encoded) + 1, dtype=np.int64)
+    np.cumsum([len(value) for value in encoded], out=ends[1:])
+    return from_buffers(ends, b"".join(encoded))
+
+
+def integers(values: npt.NDArray[Any]) -> pa.Array:
+    """int32 or int64 values in Arrow, not copied; `pa.array` would import pandas here too."""
+    kind = pa.int32() if values.dtype == np.int32 else pa.int64()
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
+
+
+def from_buffers(ends: npt.NDArray[np.int64], data: Any) -> pa.Array:
+    """The large_string array of int64 [n + 1] offsets and UTF-8 bytes."""
+    return pa.Array.from_buffers(
+        pa.large_string(), len(ends) - 1, [None, pa.py_buffer(ends), pa.py_buffer(data)]
+    )
+
+
 def coded(values: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, Codes]:
     """(distinct values as large_string in order of appearance, int32 code of each row)."""
     if isinstance(values, pa.ChunkedArray):
@@ -178,20 +211,31 @@ def coded(values: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, Codes]:
         if not pa.types.is_dictionary(values.type):
             values = large_strings(values)
     if isinstance(values, pa.ChunkedArray):
-        codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in values.chunks])
-        return large_strings(values.chunk(0).dictionary), codes.astype(np.int32, copy=False)
+        codes = np.concatenate([_indices(chunk) for chunk in values.chunks])
+        return large_strings(values.chunk(0).dictionary), codes
     encoded = values if pa.types.is_dictionary(values.type) else pc.dictionary_encode(values)
-    return large_strings(encoded.dictionary), encoded.indices.to_numpy(zero_copy_only=False).astype(
-        np.int32, copy=False
-    )
+    return large_strings(encoded.dictionary), _indices(encoded)
+
+
+def _indices(values: pa.DictionaryArray) -> Codes:
+    return numbers(values.indices.cast(pa.int32()), np.int32)
+
+
+def numbers(values: pa.Array, dtype: Any) -> npt.NDArray[Any]:
+    """Numbers without nulls, of the dtype that they have in Arrow; like `strings`, without pandas."""
+    if not len(values):  # there may be no buffer
+        return np.empty(0, dtype)
+    return np.frombuffer(values.buffers()[1], dtype)[values.offset : values.offset + len(values)]
 
 
 def pair_keys(query_hashes: Keys, query: Codes, doc: pa.Array) -> Keys:
     """uint64 [rows]: hashes of pairs, from hashes of the distinct query ids."""
     out = hash_strings(doc)
-    for at in range(0, len(out), _BLOCK):
-        part = slice(at, at + _BLOCK)
+
+    def mix(part: slice) -> None:
         out[part] = _mix(out[part] ^ query_hashes[query[part]])
+
+    _in_blocks(mix, len(out))
     return out
 
 
@@ -199,19 +243,38 @@ def hash_strings(strings: pa.Array) -> Keys:
     """uint64 [n]: a hash of each string's bytes. Not against an adversary: matches are verified."""
     data, offsets = _buffers(strings)
     out = np.empty(len(strings), dtype=np.uint64)
-    for at in range(0, len(strings), _BLOCK):
-        ends = offsets[at : at + _BLOCK + 1]
+
+    def block(part: slice) -> None:
+        ends = offsets[part.start : part.stop + 1]
         start, length = ends[:-1], np.diff(ends)
         # Most ids are of 8 bytes or fewer: one word and done.
         value = _mix(_word(data, start, length) + length.astype(np.uint64))
         left = np.flatnonzero(length > 8)
         place = 8
-        while len(left):
+        while len(left) and place < _LONG:
             value[left] = _mix(value[left] ^ _word(data, start[left] + place, length[left] - place))
             place += 8
             left = left[length[left] > place]
-        out[at : at + _BLOCK] = value
+        for row in left.tolist():
+            rest = hashlib.blake2b(
+                data[start[row] + place : start[row] + length[row]].tobytes(), digest_size=8
+            )
+            value[row] ^= np.uint64(int.from_bytes(rest.digest(), "little"))
+        out[part] = value
+
+    _in_blocks(block, len(strings))
     return out
+
+
+def _in_blocks(work: Callable[[slice], None], rows: int) -> None:
+    """Calls `work` with each block of rows, in threads where there are many: numpy works beside itself."""
+    parts = [slice(at, min(at + _BLOCK, rows)) for at in range(0, rows, _BLOCK)]
+    if len(parts) < 4:
+        for part in parts:
+            work(part)
+        return
+    with ThreadPoolExecutor(pa.cpu_count()) as threads:
+        list(threads.map(work, parts))
 
 
 def words(strings: pa.Array, most: int) -> list[Keys] | None:
@@ -272,7 +335,3 @@ def _mix(x: Keys) -> Keys:
     x *= np.uint64(0x94D049BB133111EB)
     x ^= x >> np.uint64(31)
     return x
-
-
-def no_rows(name: str, what: str) -> InputError:
-    return InputError(f"no line in this {what}", where=name)

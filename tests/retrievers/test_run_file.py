@@ -18,6 +18,7 @@ from seekbench.progress import NoProgress
 from seekbench.retrievers.protocol import Context, Retriever, TextView
 from seekbench.retrievers.run_file import RunFile, RunFileParams, RunFileSearcher
 from seekbench.runs import Run, write_trec
+from seekbench.textfile import TextFile
 
 PLAIN = "q1 Q0 d1 1 3.5 tag\nq1 Q0 d2 2 2.5 tag\nq2 Q0 d1 1 -1e-3 tag\n"
 EXPECTED = [("q1", "d1", 3.5), ("q1", "d2", 2.5), ("q2", "d1", -1e-3)]
@@ -25,13 +26,9 @@ EXPECTED = [("q1", "d1", 3.5), ("q1", "d2", 2.5), ("q2", "d1", -1e-3)]
 
 def rows(run: trec.TrecRun) -> list[tuple[str, str, float]]:
     return [
-        (run.query_ids[int(q)].as_py(), run.doc_ids[int(d)].as_py(), float(s))
-        for q, d, s in zip(run.query, run.doc, run.scores, strict=True)
+        (run.query_ids[int(q)].as_py(), d, float(s))
+        for q, d, s in zip(run.query, run.doc.to_pylist(), run.scores, strict=True)
     ]
-
-
-def expected() -> list[tuple[str, str, float]]:
-    return [(q, d, float(np.float32(s))) for q, d, s in EXPECTED]
 
 
 LAYOUTS = {
@@ -58,8 +55,8 @@ def test_every_layout_gives_the_same_run(tmp_path: Path, layout: str) -> None:
     path = tmp_path / "run.trec"
     path.write_bytes(LAYOUTS[layout].encode())
     run = trec.read_run(path)
-    assert rows(run) == expected()
-    assert run.query.dtype == run.doc.dtype == np.int32
+    assert rows(run) == EXPECTED
+    assert run.query.dtype == np.int32
     lines = path.read_text(encoding="utf-8-sig").splitlines()
     for i, (query, document, _) in enumerate(EXPECTED):
         assert lines[run.line(i) - 1].split()[:3:2] == [query, document]
@@ -71,7 +68,7 @@ def test_compressed(tmp_path: Path) -> None:
     packed, zst = tmp_path / "run.gz", tmp_path / "run.zst"
     packed.write_bytes(gzip.compress(PLAIN.encode()))
     zst.write_bytes(zstandard.ZstdCompressor().compress(PLAIN.encode()))
-    assert rows(trec.read_run(packed)) == rows(trec.read_run(zst)) == expected()
+    assert rows(trec.read_run(packed)) == rows(trec.read_run(zst)) == EXPECTED
     packed.write_bytes(packed.read_bytes()[:-20])
     zst.write_bytes(b"not zstd")
     for path in (packed, zst):
@@ -128,14 +125,16 @@ def test_bad_bytes_and_no_lines(tmp_path: Path) -> None:
         trec.read_run(tmp_path)
 
 
-def test_scores_are_rounded_once_from_float64(tmp_path: Path) -> None:
+def test_scores_are_float64_and_ranked_as_float32(tmp_path: Path) -> None:
     """trec_eval: atof to double, then assigned to float."""
     path = tmp_path / "run.trec"
-    texts = ["0.1", "16777217", "1e-45", "1e39", "-inf", "INF", "3.4028235677973366e38", "7.038531e-26"]
-    path.write_text("".join(f"q Q0 d{i} 1 {t} x\n" for i, t in enumerate(texts)))
-    with np.errstate(over="ignore"):
-        wanted = np.array([float(t) for t in texts]).astype(np.float32)
-    np.testing.assert_array_equal(trec.read_run(path).scores, wanted)
+    texts = ["0.1", "16777217", "1e-45", "1e39", "-inf", "INF", "3.4028235677973366e38", "1e400", "1e-400"]
+    path.write_text("".join(f"q1 Q0 d{i} 1 {t} x\n" for i, t in enumerate(texts)))
+    np.testing.assert_array_equal(trec.read_run(path).scores, [float(t) for t in texts])
+    path.write_text("q1 Q0 d1 1 16777217 x\nq1 Q0 d2 1 16777216 x\nq1 Q0 d3 1 1e39 x\n")
+    run, _ = search(path)
+    assert run.doc_rows[0].tolist() == [2, 1, 0]
+    assert run.scores[0].tolist() == [np.inf, 16777216, 16777216]
 
 
 @settings(max_examples=40, deadline=None)
@@ -180,7 +179,7 @@ def test_a_hash_begins_a_comment_or_an_id(tmp_path: Path, separator: str, commen
     assert rows(run) == HASHES
     assert [run.line(i) for i in range(4)] == [len(comments) + i for i in range(1, 5)]
     # only what is no plain table leaves the fast path
-    assert (trec._fast(path.read_bytes()) is None) == (bool(comments) or separator == "  ")
+    assert (trec._fast(TextFile(path, "run")) is None) == (bool(comments) or separator == "  ")
 
 
 def test_a_hash_with_a_score_without_rank_is_refused(tmp_path: Path) -> None:
@@ -195,7 +194,8 @@ def test_a_hash_with_a_score_without_rank_is_refused(tmp_path: Path) -> None:
 def test_the_digest_is_that_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "run.gz"
     path.write_bytes(gzip.compress(PLAIN.encode()))
-    assert trec.read_run(path).digest == hashing.of_file(path)
+    assert trec.read_run(path, digest=True).digest == hashing.of_file(path)
+    assert trec.read_run(path).digest == ""
 
 
 # -- as a retriever ---------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from seekbench.errors import InputError, Report
+from seekbench.errors import Report
 
 Codes = npt.NDArray[np.int32]
 Keys = npt.NDArray[np.uint64]

@@ -97,7 +97,7 @@ class TextFile:
         if self.path.suffix == ".gz":
             return io.BufferedReader(gzip.GzipFile(fileobj=raw), 1 << 16)
         if self.path.suffix in (".zst", ".zstd"):
-            return io.BufferedReader(_Zstd(raw), 1 << 16)
+            return io.BufferedReader(ZstdReader(raw), 1 << 16)
         head = raw.read(4)
         raw.seek(0)
         for begin, ending in _PACKED.items():
@@ -116,7 +116,7 @@ class TextFile:
                 yield number, (line.removeprefix(BOM) if number == 1 else line).removesuffix(b"\n")
 
 
-class _Zstd(io.RawIOBase):
+class ZstdReader(io.RawIOBase):
     """Decompresses all frames of a file. zstandard's own reader takes a truncated frame for the end."""
 
     def __init__(self, raw: IO[bytes]) -> None:
@@ -147,6 +147,10 @@ class _Zstd(io.RawIOBase):
         target[:count] = self._pending[:count]
         self._pending = self._pending[count:]
         return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
 # --- what can be wrong with a line in either kind of file ---------------------------------------------------

@@ -12,49 +12,14 @@ import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
-
-import zstandard
+from typing import IO
 
 from seekbench.errors import Report
+from seekbench.textfile import ZstdReader
 
 #: Endings of compressed files.
 COMPRESSED = (".gz", ".zst")
 _BOM = b"\xef\xbb\xbf"
-
-
-class _Zstd(io.RawIOBase):
-    """Decompresses all frames of a file. zstandard's own reader takes a truncated frame for the end."""
-
-    def __init__(self, handle: IO[bytes]) -> None:
-        self.handle = handle
-        self.frame = zstandard.ZstdDecompressor().decompressobj()
-        self.started = False
-        self.pending = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, target: Any) -> int:
-        while not self.pending:
-            if self.frame.eof:
-                data = self.frame.unused_data or self.handle.read(1 << 16)
-                if not data:
-                    return 0
-                self.frame = zstandard.ZstdDecompressor().decompressobj()
-            else:
-                data = self.handle.read(1 << 16)
-                if not data:
-                    raise EOFError("the file ends inside a compressed frame")
-            self.pending = self.frame.decompress(data)
-        count = min(len(target), len(self.pending))
-        target[:count] = self.pending[:count]
-        self.pending = self.pending[count:]
-        return count
-
-    def close(self) -> None:
-        self.handle.close()
-        super().close()
 
 
 def open_bytes(path: Path) -> IO[bytes]:
@@ -62,7 +27,7 @@ def open_bytes(path: Path) -> IO[bytes]:
     if path.suffix == ".gz":
         return io.BufferedReader(gzip.open(path, "rb"), 1 << 16)
     if path.suffix == ".zst":
-        return io.BufferedReader(_Zstd(path.open("rb")), 1 << 16)
+        return io.BufferedReader(ZstdReader(path.open("rb")), 1 << 16)
     return path.open("rb")
 
 
@@ -102,7 +67,7 @@ def lines(path: Path, report: Report, *, keep_blank: bool = False) -> Iterator[t
                     report.warning("blank-line", "blank line", where=where, line=number, remedy="remove it")
                     continue
                 yield number, line
-    except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         report.error(
             "bad-compression",
             f"can't be decompressed behind this line: {error}",

@@ -16,8 +16,7 @@ from types import NoneType
 from typing import Any, Literal, NewType, get_args, get_type_hints, overload
 
 from seekbench.errors import InputError, Report, did_you_mean
-from seekbench.metrics.names import ALIASES
-from seekbench.metrics.names import expanded, top_level, translated
+from seekbench.metrics.names import ALIASES, expanded, top_level, translated
 
 #: Modules that define measures; each registers its functions on import.
 FAMILIES = (

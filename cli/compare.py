@@ -52,7 +52,7 @@ SAID = {
 
 @common.handled
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="TREC run files; the first is the baseline.")],
+    runs: Annotated[list[str], figures.RUNS],
     qrels: Annotated[Path, typer.Option("--qrels", help="TREC qrels or BEIR's TSV; plain, .gz or .zst.")],
     metric: Annotated[list[str] | None, figures.METRIC] = None,
     baseline: Annotated[
@@ -84,15 +84,17 @@ def compare(
     from seekbench.comparison import compare as compared
     from seekbench.errors import InputError
 
-    if len(set(runs)) < 2:
+    files = figures.run_files(runs)
+    if len(files) < 2:
         raise InputError("compare needs two different runs")
-    measures = figures.measures_of(metric)
     scores = figures.score_files(
-        qrels, runs, measures, tie_break=tie_break, missing_queries=missing_queries, exclude=exclude,
+        qrels, files, metric, tie_break=tie_break, missing_queries=missing_queries, exclude=exclude,
         max_unjudged=max_unjudged,
     )  # fmt: skip
+    measures = next(iter(scores.values())).measures
     info = figures.info_of(queries, dataset)
-    names = figures.short_names(list(scores))
+    figures.check_info(info, scores, str(queries or dataset))
+    names = figures.short_names(files)
     first = _place(baseline, list(scores), names)
     ids, values = _aligned(scores)
     if not len(ids):
@@ -107,25 +109,84 @@ def compare(
         )
         for i in chosen
     ]  # fmt: skip
-    left_out = [m.name for i, m in enumerate(measures) if i not in chosen]
+    for i, m in enumerate(measures):
+        if i not in chosen:
+            typer.echo(
+                f"warning: {m.name} is a {m.definition.aggregate} and no mean over queries, so it is not compared; "
+                "`seekbench eval` shows it",
+                err=True,
+            )
     if json_ or format is Format.json:
         import json
 
         out = _as_json(found, scores, ids, values, chosen, first, changed, per_query, info, by or [])
         typer.echo(json.dumps(figures.plain(out), indent=2, ensure_ascii=False, allow_nan=False))
         return
+    if format is Format.trec:
+        raise InputError(
+            "compare has no such format", where="--format", remedy="table, md, latex, csv or json"
+        )
     figures.warn(scores)
-    grids = []
-    for i, comparison in zip(chosen, found, strict=True):
-        grids.append(_table(comparison, first, len(ids), scores))
-        grids += [_slices(comparison, values[:, i, :], info, column, ids, scores) for column in by or []]
-        if changed:
-            grids.append(_changed(comparison, values[:, i, :], first, ids, info, changed))
-    if left_out:
-        grids[0].notes = [*grids[0].notes, f"not compared, as no mean over queries: {', '.join(left_out)}"]
     if per_query:
         grids = [_per_query(found, values, chosen, names, ids, info)]
+    elif format is Format.csv:  # one table alone, so that programs can read it
+        grids = [_tidy(found, first)]
+    else:
+        grids = []
+        for place, (i, comparison) in enumerate(zip(chosen, found, strict=True)):
+            grids.append(_table(comparison, first, scores))
+            grids += [
+                _slices(comparison, values[:, i, :], first, info, column, ids, scores) for column in by or []
+            ]
+            # For one metric, or a page would be lists of queries.
+            if changed and not place and format is not Format.latex:
+                grids.append(_changed(comparison, values[:, i, :], first, ids, info, changed))
+        grids[-1].notes = [*grids[-1].notes, *_legend(found[0], len(ids), scores)]
     figures.show(grids, format)
+
+
+def _legend(found: Comparison, queries: int, scores: dict[str, Scores]) -> list[str]:
+    correction = "" if found.test == "tukey" else f", {SAID[found.correction]}"
+    notes = [
+        f"{queries:,} queries · {SAID[found.test]}{correction}, two-sided, ▲ ▼ p < {found.alpha} · "
+        "d: Cohen's, of paired differences · W/T/L: queries better, equal, worse",
+        "detectable: the smallest difference that a paired t-test of these queries finds with 80% chance",
+    ]
+    if found.groups is not None:
+        pairs = len(found.systems) * (len(found.systems) - 1) // 2
+        notes.append(
+            f"group: runs with a letter in common can't be told apart, corrected over all {pairs} pairs; ▲ ▼ are "
+            f"corrected over {len(found.pairs)}, so a letter may be shared where an arrow stands"
+            if found.test != "tukey"
+            else "group: runs with a letter in common can't be told apart"
+        )
+    return [*notes, figures.policy_note(next(iter(scores.values())))]
+
+
+def _tidy(found: list[Comparison], first: int) -> Grid:
+    """Every figure of every metric in a row a run."""
+    from seekbench.tables import Grid, Text
+
+    columns = [
+        "metric", "run", "mean", "mean", "baseline", "delta", "delta", "p", "p_adjusted", "cohens_d", "detectable",
+        "wins", "ties", "losses", "group",
+    ]  # fmt: skip
+    rows = []
+    for c in found:
+        pairs = {p.b: p for p in c.pairs}
+        for i, name in enumerate(c.systems):
+            p = pairs.get(i)
+            row = [Text(c.measure), Text(name), Text("", value=c.means[i]), figures.text_of(c.intervals[i])]
+            if p is None:
+                row += [Text(""), Text(""), figures.text_of(None), *[Text("")] * 7]
+            else:
+                row += [Text(c.systems[first]), Text("", value=p.delta), figures.text_of(p.interval)]
+                row += [
+                    Text("", value=v)
+                    for v in (p.p, p.adjusted, p.effect, p.detectable, p.wins, p.ties, p.losses)
+                ]
+            rows.append([*row, Text(c.groups[i] if c.groups else "")])
+    return Grid(columns, rows)
 
 
 def _place(baseline: str | None, runs: list[str], names: list[str]) -> int:
@@ -158,13 +219,25 @@ def _aligned(scores: dict[str, Scores]) -> tuple[list[str], npt.NDArray[np.float
     )
 
 
-def _table(found: Comparison, first: int, queries: int, scores: dict[str, Scores]) -> Grid:
+def _table(found: Comparison, first: int, scores: dict[str, Scores]) -> Grid:
+    from seekbench.cli.evaluate import tie_notes
     from seekbench.tables import Grid, Text
 
     base = found.systems[first]
     pairs = {p.b: p for p in found.pairs}
     adjusted = "p" if found.test == "tukey" or found.correction == "none" else f"p ({found.correction})"
-    columns = ["run", found.measure, "95% CI", f"Δ {base}", "Δ%", "95% CI of Δ", adjusted, "d", "W/T/L"]
+    columns = [
+        "run",
+        found.measure,
+        "95% CI",
+        f"Δ {base}",
+        "Δ%",
+        "95% CI of Δ",
+        adjusted,
+        "d",
+        "detectable",
+        "W/T/L",
+    ]
     if found.groups is not None:
         columns.append("group")
     best = max(round(m, 4) for m in found.means)
@@ -172,45 +245,32 @@ def _table(found: Comparison, first: int, queries: int, scores: dict[str, Scores
     for i in sorted(range(len(found.systems)), key=lambda i: -found.means[i]):
         mean = found.means[i]
         row = [Text(found.systems[i]), Text(figures.number(mean), round(mean, 4) == best, mean)]
-        row.append(Text(figures.interval(found.intervals[i])))
+        row.append(figures.text_of(found.intervals[i]))
         pair = pairs.get(i)
         if pair is None:
-            row += [Text("")] * 6
+            row += [Text("")] * 7
         else:
             mark = ("▲" if pair.delta > 0 else "▼") if pair.adjusted < found.alpha else ""
             share = pair.delta / found.means[first] if found.means[first] else None
             row += [
                 Text(f"{pair.delta:+.4f}{' ' + mark if mark else ''}", value=pair.delta),
                 Text("" if share is None else f"{share:+.1%}", value=share),
-                Text(figures.interval(pair.interval)),
+                figures.text_of(pair.interval),
                 Text(_p(pair.adjusted), value=pair.adjusted),
                 Text(figures.number(pair.effect, 2, sign=True), value=pair.effect),
+                Text(figures.number(pair.detectable), value=pair.detectable),
                 Text(f"{pair.wins}/{pair.ties}/{pair.losses}"),
             ]
         if found.groups is not None:
             row.append(Text(found.groups[i]))
         rows.append(row)
-    correction = "" if found.test == "tukey" else f", {SAID[found.correction]}"
     notes = [
-        f"{queries:,} queries · {SAID[found.test]}{correction}, two-sided, ▲ ▼ p < {found.alpha} · "
-        "d: Cohen's, of paired differences · W/T/L: queries better, equal, worse",
-        "smallest difference that a paired t-test of these queries finds with 80% chance: "
-        + ", ".join(f"{found.systems[p.b]} {figures.number(p.detectable)}" for p in found.pairs),
+        n
+        for name, s in zip(found.systems, scores.values(), strict=True)
+        for n in tie_notes(name, s, found.measure)
     ]
-    if found.groups is not None:
-        notes.append(f"runs with a letter in common can't be told apart (all pairs, p >= {found.alpha})")
-    from seekbench.cli.evaluate import tie_notes
-
-    for name, s in zip(found.systems, scores.values(), strict=True):
-        notes += tie_notes(name, s, found.measure)
-    notes.append(figures.policy_note(next(iter(scores.values()))))
-    return Grid(
-        columns,
-        rows,
-        title=found.measure,
-        notes=notes,
-        left=frozenset({0, len(columns) - 1}) if found.groups else frozenset({0}),
-    )
+    left = {0, len(columns) - 1} if found.groups is not None else {0}
+    return Grid(columns, rows, title=found.measure, notes=notes, left=frozenset(left))
 
 
 def _p(value: float) -> str:
@@ -218,21 +278,27 @@ def _p(value: float) -> str:
 
 
 def _slices(
-    found: Comparison, values: npt.NDArray[np.float64], info: QueryInfo, by: str, ids: list[str],
+    found: Comparison, values: npt.NDArray[np.float64], first: int, info: QueryInfo, by: str, ids: list[str],
     scores: dict[str, Scores],
 ) -> Grid:  # fmt: skip
+    """Means of each slice, and the differences to the baseline with their intervals."""
     from seekbench.comparison import by_slice
     from seekbench.tables import Grid, Text
 
+    parts = _slices_of(info, by, ids, scores)
+    figures_, against = by_slice(values, parts), by_slice(values - values[:, [first]], parts)
     rows = []
-    for figure in by_slice(values, _slices_of(info, by, ids, scores)):
+    for figure, difference in zip(figures_, against, strict=True):
         row = [Text(figure.slice.label), Text(f"{len(figure.slice.rows):,}", value=len(figure.slice.rows))]
-        for mean, bounds in zip(figure.means, figure.intervals, strict=True):
-            row += [Text(figures.number(mean), value=mean), Text(figures.interval(bounds))]
+        row += [Text(figures.number(mean), value=mean) for mean in figure.means]
+        for i, delta in enumerate(difference.means):
+            if i != first:
+                row.append(Text(figures.number(delta, sign=True), value=delta))
+                row.append(figures.text_of(difference.intervals[i]))
         rows.append(row)
-    columns = [by, "queries"]
-    for name in found.systems:
-        columns += [name, "95% CI"]
+    columns = [by, "queries", *found.systems]
+    for i, name in enumerate(found.systems):
+        columns += [] if i == first else [f"Δ {name}", "95% CI of Δ"]
     return Grid(columns, rows, title=f"{found.measure} by {by}")
 
 
@@ -370,6 +436,7 @@ def _as_json(
         "alpha": found[0].alpha,
         "queries": len(ids),
         "metrics": metrics,
+        "not_compared": [m.name for i, m in enumerate(one.measures) if i not in chosen],
         "about": {
             "policies": dict(one.policies),
             "warnings": {run: list(s.warnings) for run, s in scores.items() if s.warnings},

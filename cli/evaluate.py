@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @common.handled
 def evaluate(
     qrels: Annotated[Path, typer.Argument(help="TREC qrels or BEIR's TSV; plain, .gz or .zst.")],
-    runs: Annotated[list[Path], typer.Argument(help="TREC run files; plain, .gz or .zst.")],
+    runs: Annotated[list[str], figures.RUNS],
     metric: Annotated[list[str] | None, figures.METRIC] = None,
     per_query: Annotated[bool, typer.Option("--per-query", "-q", help="Every query's values.")] = False,
     by: Annotated[list[str] | None, figures.BY] = None,
@@ -39,12 +39,13 @@ def evaluate(
 
     Example:  seekbench eval qrels.txt bm25.trec.gz dense.trec.gz -m ndcg@10 -m "recall@100"
     """
-    measures = figures.measures_of(metric)
+    files = figures.run_files(runs)
     scores = figures.score_files(
-        qrels, runs, measures, tie_break=tie_break, missing_queries=missing_queries, exclude=exclude,
+        qrels, files, metric, tie_break=tie_break, missing_queries=missing_queries, exclude=exclude,
         max_unjudged=max_unjudged,
     )  # fmt: skip
     info = figures.info_of(queries, dataset)
+    figures.check_info(info, scores, str(queries or dataset))
     if json_ or format is Format.json:
         import json
 
@@ -52,14 +53,54 @@ def evaluate(
         typer.echo(json.dumps(figures.plain(found), indent=2, ensure_ascii=False, allow_nan=False))
         return
     figures.warn(scores)
-    names = figures.short_names(list(scores))
-    grids = [_means(scores, names, intervals)]
-    for column in by or []:
-        grids += _slices(scores, names, info, column, intervals)
+    names = figures.short_names(files)
+    if format is Format.trec:
+        typer.echo(_as_trec(scores, names, per_query), nl=False)
+        return
     if per_query:
-        # One table alone, so that a CSV can be read by programs.
         grids = [_per_query(scores, names, info)]
+    elif by and format is Format.csv:  # one table alone, so that programs can read it
+        grids = [_joined([g for column in by for g in _slices(scores, names, info, column, intervals)])]
+    else:
+        grids = [_means(scores, names, intervals)]
+        grids += [g for column in by or [] for g in _slices(scores, names, info, column, intervals)]
     figures.show(grids, format)
+
+
+def _as_trec(scores: dict[str, Scores], names: list[str], per_query: bool) -> str:
+    """trec_eval's three columns: measure, query or `all`, value; runs one after the other, each with its `runid`."""
+    lines = []
+    for name, found in zip(names, scores.values(), strict=True):
+        if per_query:
+            for query, values in zip(found.query_ids, found.values.tolist(), strict=True):
+                lines += [
+                    f"{m.name:<22}\t{query}\t{v:.4f}"
+                    for m, v in zip(found.measures, values, strict=True)
+                    if m.definition.aggregate != "run" and v == v
+                ]
+        lines.append(f"{'runid':<22}\tall\t{name}")
+        lines += [f"{m.name:<22}\tall\t{found.mean[m.name]:.4f}" for m in found.measures]
+    return "\n".join(lines) + "\n"
+
+
+def _joined(grids: list[Grid]) -> Grid:
+    """Tables of slices as one, with the metric and the column they are sliced by in columns of their own."""
+    from seekbench.tables import Grid
+
+    columns = [
+        "metric",
+        "by",
+        "slice",
+        "run",
+        "queries",
+        "mean",
+        *(["mean"] if len(grids[0].columns) > 4 else []),
+    ]
+    rows = []
+    for grid in grids:
+        metric, by = grid.columns[3], grid.columns[0]
+        rows += [[metric, by, *row] for row in grid.rows]
+    return Grid(columns, rows)
 
 
 def _means(scores: dict[str, Scores], names: list[str], intervals: bool) -> Grid:
@@ -67,9 +108,11 @@ def _means(scores: dict[str, Scores], names: list[str], intervals: bool) -> Grid
 
     first = next(iter(scores.values()))
     best = {m.name: max(round(s.mean[m.name], 4) for s in scores.values()) for m in first.measures}
-    columns = ["run", "queries"]
+    columns, plain = ["run", "queries"], ["run", "queries"]
     for m in first.measures:
-        columns += [m.name, "95% CI"] if intervals and m.definition.aggregate == "mean" else [m.name]
+        wide = intervals and m.definition.aggregate == "mean"
+        columns += [m.name, "95% CI"] if wide else [m.name]
+        plain += [m.name, m.name] if wide else [m.name]
     rows, notes = [], [figures.policy_note(first)]
     for name, found in zip(names, scores.values(), strict=True):
         bounds = found.intervals() if intervals else {}
@@ -79,17 +122,17 @@ def _means(scores: dict[str, Scores], names: list[str], intervals: bool) -> Grid
             top = len(scores) > 1 and round(value, 4) == best[m.name]
             row.append(Text(figures.number(value), top, value))
             if intervals and m.definition.aggregate == "mean":
-                row.append(Text(figures.interval(bounds[m.name])))
+                row.append(figures.text_of(bounds[m.name]))
         rows.append(row)
         for m in found.measures:
             notes += tie_notes(name, found, m.name)
-    return Grid(columns, rows, notes=notes)
+    return Grid(columns, rows, notes=notes, csv_columns=plain)
 
 
 def tie_notes(name: str, scores: Scores, measure: str) -> list[str]:
     """A line where a measure's value hangs on the order of tied documents."""
     tie = scores.ties[measure]
-    if tie is None or not tie.affected:
+    if tie is None or figures.number(tie.worst) == figures.number(tie.best):
         return []
     return [
         f"{name}: {measure} hangs on ties in {tie.affected} queries: between {tie.worst:.4f} and {tie.best:.4f} "
@@ -118,7 +161,7 @@ def _slices(
                 row = [Text(figure.slice.label), Text(name), Text(f"{count:,}", value=count)]
                 row.append(Text(figures.number(mean), value=mean))
                 if intervals:
-                    row.append(Text(figures.interval(figure.intervals[0])))
+                    row.append(figures.text_of(figure.intervals[0]))
                 by_label.setdefault(figure.slice.label, []).append(row)
         rows = [row for group in by_label.values() for row in group]
         columns = [by, "run", "queries", m.name, *(["95% CI"] if intervals else [])]

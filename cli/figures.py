@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,6 @@ import typer
 
 if TYPE_CHECKING:
     from seekbench.metrics.evaluate import Scores
-    from seekbench.metrics.measure import Measure
     from seekbench.query_info import QueryInfo
     from seekbench.tables import Grid
 
@@ -25,6 +25,7 @@ class Format(enum.StrEnum):
     md = "md"
     latex = "latex"
     csv = "csv"
+    trec = "trec"
     json = "json"
 
 
@@ -45,6 +46,9 @@ class Exclude(enum.StrEnum):
     identical_id = "identical_id"
 
 
+RUNS = typer.Argument(
+    help="TREC run files, plain, .gz or .zst; PATH or NAME=PATH, a result folder of `seekbench run`, or - for stdin."
+)
 METRIC = typer.Option(
     "--metric", "-m", help="Once a metric, in any tool's spelling.  [default: " + ", ".join(METRICS) + "]"
 )
@@ -62,50 +66,71 @@ DATASET = typer.Option(
 )
 
 
-def measures_of(names: Sequence[str] | None) -> list[Measure]:
-    from seekbench.metrics.measure import parse_all
+@dataclass(frozen=True)
+class RunFile:
+    """key: as the user named it (for JSON); path: of the file."""
 
-    return parse_all(list(names or METRICS), where="--metric")
+    key: str
+    path: Path
+
+
+def run_files(given: Sequence[str]) -> list[RunFile]:
+    """`PATH`, `NAME=PATH`, a result folder of `seekbench run` (its run file), or `-` for standard input."""
+    from seekbench.errors import InputError
+
+    out: dict[str, RunFile] = {}
+    for text in given:
+        name, equals, rest = text.partition("=")
+        if not equals or Path(text).exists() or "/" in name:
+            name, rest = text, text
+        path = Path("/dev/stdin") if rest == "-" else Path(rest)
+        if (path / "run.trec.gz").is_file():
+            path = path / "run.trec.gz"
+        if name in out and out[name].path != path:
+            raise InputError(f"two runs are called '{name}'")
+        out[name] = RunFile(name, path)
+    return list(out.values())
 
 
 def score_files(
     qrels: Path,
-    runs: Sequence[Path],
-    measures: Sequence[Measure],
+    runs: Sequence[RunFile],
+    names: Sequence[str] | None,
     *,
     tie_break: TieBreak,
     missing_queries: Missing,
     exclude: Exclude,
     max_unjudged: float,
 ) -> dict[str, Scores]:
-    """Scores by run, as the user named it. All files are tried before mistakes are reported."""
+    """Scores by the runs' keys. Metrics and all files are tried before mistakes are reported."""
     from seekbench.errors import InputError, Report
+    from seekbench.metrics.measure import parse_all
     from seekbench.qrels_file import read_qrels
-    from seekbench.scoring import Policies, evaluate_columns
+    from seekbench.scoring import Policies, evaluate_columns, refuse_foreign
     from seekbench.trec import read_run
 
     policies = Policies(tie_break.value, missing_queries.value, exclude is Exclude.identical_id, max_unjudged)
     report, out = Report(), {}
-    judgments = None
+    measures, judgments = None, None
     try:
-        judgments = read_qrels(qrels)
+        measures = parse_all(list(names or METRICS), where="--metric")
     except InputError as error:
         report.extend(error.report)
-    for run in dict.fromkeys(runs):
+    try:
+        judgments = read_qrels(qrels)
+        judgments.refuse_repeated()
+    except InputError as error:
+        report.extend(error.report)
+    for run in runs:
         try:
-            hits = read_run(run)
-            if judgments is not None:
-                out[str(run)] = evaluate_columns(hits, judgments, measures, policies).released()
+            hits = read_run(run.path)
+            if judgments is not None and measures is not None:
+                out[run.key] = evaluate_columns(hits, judgments, measures, policies).released()
+                refuse_foreign(hits, judgments, out[run.key])
         except InputError as error:
-            if not _is_listed(report, error.report):
-                report.extend(error.report)
+            report.extend(error.report)
     report.raise_if_errors()
     return out
-
-
-def _is_listed(report: Any, other: Any) -> bool:
-    """Whether the same problems are there: the judgments' own would come with every run."""
-    return bool(other.problems) and all(p in report.problems for p in other.problems)
 
 
 def warn(scores: dict[str, Scores]) -> None:
@@ -115,15 +140,34 @@ def warn(scores: dict[str, Scores]) -> None:
             typer.echo(f"warning: {run}: {line}", err=True)
 
 
-def short_names(runs: Sequence[str]) -> list[str]:
-    """The files' names without endings where these tell them apart, else what the user wrote."""
-    names = []
-    for run in runs:
-        name = Path(run).name
-        for ending in (".gz", ".zst", ".zstd", ".trec", ".txt", ".run", ".res", ".tsv"):
-            name = name.removesuffix(ending)
-        names.append(name or run)
-    return names if len(set(names)) == len(names) else list(runs)
+_ENDINGS = (".gz", ".zst", ".zstd", ".trec", ".txt", ".run", ".res", ".tsv")
+
+
+def short_names(runs: Sequence[RunFile]) -> list[str]:
+    """Labels for tables: the name that the user gave, else the part of the path that tells the files apart: the file's
+    name without endings, or the folder where all files are called alike (as those of `seekbench run` are)."""
+    parts = [_label_parts(run) for run in runs]
+    depth = min(map(len, parts))
+    for place in range(1, depth + 1):
+        column = [p[-place] for p in parts]
+        if len(set(column)) == len(column) and not (place == 1 and set(column) == {"run"} and depth > 1):
+            return column
+    for width in range(2, depth + 1):
+        column = ["/".join(p[-width:]) for p in parts]
+        if len(set(column)) == len(column):
+            return column
+    return [run.key for run in runs]
+
+
+def _label_parts(run: RunFile) -> list[str]:
+    if not run.path.match(run.key) and run.key != "-":
+        return [run.key]  # NAME=PATH
+    if run.key == "-":
+        return ["stdin"]
+    name = run.path.name
+    for ending in _ENDINGS:
+        name = name.removesuffix(ending)
+    return [*run.path.absolute().parts[1:-1], name or run.path.name]
 
 
 def info_of(queries: Path | None, dataset: str | None) -> QueryInfo:
@@ -148,6 +192,21 @@ def policy_note(scores: Scores) -> str:
         f"ranking: {p['ranking']} · missing queries: {p['missing_queries'].split(':')[0]} · "
         f"unjudged documents: {p['unjudged_documents']} · exclusion: {p['exclusion']}"
     )
+
+
+def check_info(info: QueryInfo, scores: Mapping[str, Scores], where: str) -> None:
+    """Warns of judged queries that the given texts lack; refuses texts of other queries altogether."""
+    from seekbench.errors import InputError
+
+    if not info.columns:
+        return
+    asked = set().union(*(s.query_ids for s in scores.values()))
+    known = set().union(*info.columns.values())
+    lacking = len(asked - known)
+    if lacking == len(asked):
+        raise InputError("none of the judged queries is in it", where=where, remedy="are these the queries?")
+    if lacking:
+        typer.echo(f"warning: {where}: {lacking} of {len(asked)} judged queries are not in it", err=True)
 
 
 def show(grids: Sequence[Grid], format: Format) -> None:
@@ -179,6 +238,13 @@ def number(value: float | None, digits: int = 4, *, sign: bool = False) -> str:
     if abs(value) >= 10 and float(value).is_integer():
         return f"{int(value):,}"
     return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+
+
+def text_of(bounds: tuple[float, float] | None) -> Any:
+    """The cell of an interval; a CSV gets its two bounds."""
+    from seekbench.tables import Text
+
+    return Text(interval(bounds), value=bounds or (None, None))
 
 
 def interval(bounds: tuple[float, float] | None) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["evaluate", "load_dataset", "load_retriever", "run"]
+__all__ = ["compare", "evaluate", "load_dataset", "load_retriever", "run"]
 
 if TYPE_CHECKING:
-    from seekbench.api import evaluate, load_dataset, load_retriever, run
+    from seekbench.api import compare, evaluate, load_dataset, load_retriever, run
 
 _LAZY = dict.fromkeys(__all__, "seekbench.api")
 

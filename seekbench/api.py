@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from seekbench.collection import Dataset
+    from seekbench.comparison import Comparison, Correction, Test
     from seekbench.metrics.evaluate import Scores
     from seekbench.ranking import MissingQueries, TieBreak
     from seekbench.retrievers.protocol import Retriever
@@ -137,3 +138,59 @@ def evaluate(
         raise TypeError("give both as arrays (Run and Qrels) or both by id")
     policies = Policies(tie_break, missing_queries, exclude_identical, most_unjudged)
     return evaluate_columns(hits_of(run), judgments_of(qrels), measures, policies)
+
+
+def compare(
+    runs: Mapping[str, Any],
+    qrels: Any,
+    metrics: str | Sequence[str],
+    *,
+    baseline: str | None = None,
+    test: Test = "t",
+    correction: Correction = "holm",
+    alpha: float = 0.05,
+    tie_break: TieBreak = "trec_eval",
+    missing_queries: Literal["zero"] = "zero",
+    exclude_identical: bool = False,
+    most_unjudged: float = 0.9,
+) -> dict[str, Comparison]:
+    """Systems side by side on the same judgments: `compare({"bm25": ..., "dense": ...}, qrels, "ndcg@10")["ndcg@10"]`.
+
+    runs: by name, each as `evaluate` takes it; the first is the baseline unless another is named. test: t, wilcoxon,
+    randomization, bootstrap or tukey; correction: holm, bonferroni, bh or none, over the comparisons of a metric. A
+    `Comparison` has means, intervals, pairs (delta, p, adjusted, effect, wins ...) and groups. Every judged query
+    counts, as 0 where a run lacks it. Raises InputError as `evaluate` does, and for a metric that is no mean over queries.
+    """
+    import numpy as np
+
+    from seekbench.comparison import compare as compared
+    from seekbench.errors import InputError, did_you_mean
+    from seekbench.interchange import hits_of, judgments_of
+    from seekbench.metrics.measure import parse_all
+    from seekbench.scoring import Policies, evaluate_columns
+
+    measures = parse_all([metrics] if isinstance(metrics, str) else metrics)
+    names = list(runs)
+    if len(names) < 2:
+        raise InputError("compare needs two runs")
+    if baseline is not None and baseline not in names:
+        raise InputError(f"no run '{baseline}' among these", remedy=did_you_mean(baseline, names))
+    for measure in measures:
+        if measure.definition.aggregate != "mean":
+            raise InputError(f"{measure.name} is no mean over queries, so there is nothing to test")
+    policies = Policies(tie_break, missing_queries, exclude_identical, most_unjudged)
+    judgments = judgments_of(qrels)
+    values = np.stack(
+        [
+            evaluate_columns(hits_of(run, name=name), judgments, measures, policies).values
+            for name, run in runs.items()
+        ],
+        axis=2,
+    )
+    first = names.index(baseline) if baseline is not None else 0
+    return {
+        m.name: compared(
+            m.name, names, values[:, i, :], baseline=first, test=test, correction=correction, alpha=alpha
+        )
+        for i, m in enumerate(measures)
+    }

@@ -134,6 +134,8 @@ def _frame(data: Any, name: str) -> pa.Table:
         return pa.Table.from_batches([data])
     if hasattr(data, "__arrow_c_stream__"):  # pandas, polars, duckdb …
         return pa.table(data)
+    if hasattr(data, "collect") and type(data).__module__.startswith("polars"):
+        raise InputError(f"{name}: a LazyFrame has no rows yet", remedy="give it after .collect()")
     if isinstance(data, Iterable):
         rows = list(data)
         if rows and hasattr(rows[0], "query_id") and hasattr(rows[0], "doc_id"):

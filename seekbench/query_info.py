@@ -47,6 +47,10 @@ class QueryInfo:
                 remedy=did_you_mean(by, [c for c in known if c != "text"])
                 + ("" if self.columns else "; --queries or --dataset bring texts and columns"),
             )
+        if by == "text":
+            raise InputError(
+                "every query has its own text", where="--by", remedy=f"'{LENGTH}' slices by its words"
+            )
         values = [self.columns[by].get(q) for q in query_ids]
         there = [v for v in values if v is not None]
         if there and all(isinstance(v, int | float) and not isinstance(v, bool) for v in there):
@@ -102,6 +106,8 @@ def _json_rows(path: Path, lines: Sequence[str]) -> list[tuple[str, dict[str, An
             )
             continue
         query = str(row.pop(key))
+        extra = row.pop("metadata", None)  # BEIR's place for other columns
+        row |= extra if isinstance(extra, dict) else {}
         text = next((k for k in _TEXT if k in row), None)
         rows.append((query, ({"text": row.pop(text)} if text else {}) | row))
     report.raise_if_errors()
@@ -110,6 +116,8 @@ def _json_rows(path: Path, lines: Sequence[str]) -> list[tuple[str, dict[str, An
 
 def _tab_rows(path: Path, lines: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
     table = list(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+    if table and {"corpus-id", "query-id"} <= set(table[0]):
+        raise InputError("these are judgments, not queries", where=str(path))
     names = ["_id", "text"]
     if table and table[0] and table[0][0].lower() in _ID:
         names = ["_id", *("text" if n.lower() in _TEXT else n for n in table[0][1:])]

@@ -6,6 +6,7 @@ numbered; only tied documents' ids are compared, and only those of hits that som
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -98,7 +99,7 @@ def _spans(start: Ints, length: Ints) -> Ints:
 @dataclass(frozen=True)
 class Joined:
     """judged: the join; query_ids: Arrow large_string of the judged queries, in their order; facts: counts for the
-    record: `queries`, `queries_missing`, `queries_unjudged` (of the run), `hits`, `hits_excluded`."""
+    record: `queries`, `queries_missing`, `queries_unjudged` (of the run), `hits`, `hits_excluded`, `hits_judged`."""
 
     judged: Judged
     query_ids: pa.Array
@@ -150,7 +151,9 @@ def join_columns(
         collapsed,
         lambda places: _rows_of(hits.doc.take(integers(order.rows_at(places))), judgments.doc) >= 0,
     )
-    return Joined(_matched(hits, judgments, at, qrels, place, ranking, order, subtopics, ids), ids, facts)
+    judged = _matched(hits, judgments, at, qrels, place, ranking, order, subtopics, ids)
+    facts |= {"hits_judged": len(judged.rank)}
+    return Joined(judged, ids, facts)
 
 
 def _refuse_others(hits: HitColumns, judgments: JudgmentColumns, known: int, most: float) -> None:
@@ -165,7 +168,12 @@ def _refuse_others(hits: HitColumns, judgments: JudgmentColumns, known: int, mos
         f"{'is' if not known else 'are'} judged; the judgments have {theirs}"
         f"{', ...' if len(judgments.query_ids) > 3 else ''}",
         where=hits.source.name,
-        remedy="are these the judgments of this run?",
+        remedy="are these the judgments of this run?"
+        + (
+            ""
+            if not known
+            else f" If so, allow it: --max-unjudged {math.ceil((1 - known / asked) * 1000) / 1000}"
+        ),
     )
 
 

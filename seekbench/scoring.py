@@ -8,9 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from seekbench.columns import HitColumns, JudgmentColumns
+from seekbench.errors import InputError
 from seekbench.metrics.evaluate import OTHER_POLICIES, POLICIES, Scores, of_judged
 from seekbench.metrics.measure import Measure
 from seekbench.ranking import Joined, MissingQueries, TieBreak, join_columns
+
+#: Hits, or relevant documents, from which a run that has hardly any judged one is suspicious.
+_ENOUGH = 100
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,14 @@ def _warnings(
         out.append(f"{facts['queries_unjudged']} queries of the run have no judgments; they do not count")
     if without:
         out.append(f"{without} queries have no relevant document; they score 0 and count")
+    judged = joined.judged
+    relevant = int((judged.qrels.grades > 0).sum())
+    found = int((judged.grade > 0).sum())
+    # Of a run that shares the ids of queries with other judgments, some documents may fit by chance.
+    if relevant >= _ENOUGH and found < 0.02 * relevant:
+        out.append(
+            f"only {found} of {relevant} relevant documents are in the run; are these the judgments of its collection?"
+        )
     infinite = int(np.isinf(hits.scores).sum())
     if infinite:
         out.append(f"{infinite} scores are infinite")
@@ -95,3 +107,17 @@ def _collapsed(joined: Joined, k: int | None) -> int:
     if k is not None:
         inside &= rank <= k
     return len(np.unique(owner[inside]))
+
+
+def refuse_foreign(hits: HitColumns, judgments: JudgmentColumns, scores: Scores) -> None:
+    """Raises InputError for a run of many hits of which not one is judged: it is of another collection."""
+    found = int(scores.facts["hits"])
+    if scores.facts["hits_judged"] or found < _ENOUGH:
+        return
+    names = ", ".join(map(repr, hits.doc[:2].to_pylist()))
+    theirs = ", ".join(map(repr, judgments.doc[:2].to_pylist()))
+    raise InputError(
+        f"not one of its {found} hits is judged; its documents are {names}, ..., the judged ones {theirs}, ...",
+        where=hits.source.name,
+        remedy="are these the judgments of this collection?",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -23,13 +24,14 @@ class Text:
 @dataclass
 class Grid:
     """columns: headers; rows: cells as Text or str. title, notes: said above and below. left: columns of text, which
-    are not aligned to the right."""
+    are not aligned to the right. csv_columns: other headers for CSV, where each must be unique."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Text | str]]
     title: str = ""
     notes: Sequence[str] = ()
     left: frozenset[int] = field(default_factory=lambda: frozenset({0}))
+    csv_columns: Sequence[str] | None = None
 
     def cells(self) -> list[list[Text]]:
         return [[c if isinstance(c, Text) else Text(c) for c in row] for row in self.rows]
@@ -55,6 +57,7 @@ def as_markdown(grid: Grid) -> str:
 def as_latex(grid: Grid) -> str:
     """A booktabs tabular; notes stand as comments above it."""
     lines = [f"% {line}" for line in [grid.title, *grid.notes] if line]
+    lines.append(r"% needs \usepackage{booktabs}, and amssymb for the triangles")
     align = "".join("l" if i in grid.left else "r" for i in range(len(grid.columns)))
     lines += [rf"\begin{{tabular}}{{{align}}}", r"\toprule"]
     lines.append(" & ".join(_latex(c) for c in grid.columns) + r" \\")
@@ -66,11 +69,21 @@ def as_latex(grid: Grid) -> str:
 
 
 def as_csv(grid: Grid) -> str:
-    """With full values, where a cell has one; title and notes are left out."""
+    """With full values, where a cell has one; a pair (an interval) fills two columns. Title and notes are left out."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(grid.columns)
-    writer.writerows([c.shown if c.value is None else c.value for c in row] for row in grid.cells())
+    cells = grid.cells()
+    pairs = {i for row in cells for i, c in enumerate(row) if isinstance(c.value, tuple)}
+    header: list[str] = []
+    for i, name in enumerate(grid.csv_columns or grid.columns):
+        header += [f"{name}_lower", f"{name}_upper"] if i in pairs else [name]
+    writer.writerow(header)
+    for row in cells:
+        line: list[Any] = []
+        for i, c in enumerate(row):
+            value = c.shown if c.value is None else c.value
+            line += list(value if isinstance(value, tuple) else (None, None)) if i in pairs else [value]
+        writer.writerow(line)
     return out.getvalue()
 
 
@@ -106,9 +119,11 @@ def _md(text: str) -> str:
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "▲": r"$\blacktriangle$",
-    "▼": r"$\blacktriangledown$", "Δ": r"$\Delta$", "–": "--", "±": r"$\pm$", "−": "$-$",
+    "▼": r"$\blacktriangledown$", "<": r"$<$", ">": r"$>$", "Δ": r"$\Delta$", "–": "--", "±": r"$\pm$", "−": "$-$",
 }  # fmt: skip
 
 
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(c, c) for c in text).replace("\n", " ")
+    # A minus is no hyphen.
+    signed = re.sub(r"(?<![\w-])-(?=[\d.])", "−", text)
+    return "".join(_LATEX.get(c, c) for c in signed).replace("\n", " ")

@@ -114,6 +114,14 @@ def _skipped(file: TextFile) -> Iterator[int]:
     return (number for number, line in file.lines() if _is_skipped(line))
 
 
+def _remedy(words: list[bytes]) -> str:
+    if len(words) == 4 or {*words} >= _HEADER:
+        return "this looks like a qrels file: judgments come first, runs after them"
+    if len(words) == 1 and words[0].count(b",") >= 2:
+        return "separate the columns by blanks; frames and dictionaries go to seekbench.evaluate()"
+    return "a hit is a line of its own; seekbench.evaluate() takes frames and dictionaries"
+
+
 def _exact(file: TextFile) -> _Parts:
     """(query ids, query, documents, scores) of a file in any layout. Raises InputError for all that is wrong."""
     report = Report()
@@ -126,7 +134,7 @@ def _exact(file: TextFile) -> _Parts:
 
 def _hits(file: TextFile, report: Report) -> Iterator[tuple[str, str, float]]:
     """(query, document, score) of each line in which nothing is wrong."""
-    where = str(file.path)
+    where, read = str(file.path), False
     for number, line in file.lines():
         if b"\r" in line and stray_carriage_return(line, number, where, report):
             continue
@@ -139,9 +147,12 @@ def _hits(file: TextFile, report: Report) -> Iterator[tuple[str, str, float]]:
                 f"{len(words)} column(s) where `query Q0 document rank score tag` has 6",
                 where=where,
                 line=number,
-                remedy="this looks like a qrels file" if len(words) == 4 or {*words} >= _HEADER else "",
+                remedy=_remedy(words),
             )
+            if not read:  # then no line is likely to be a hit, and one message says it all
+                return
             continue
+        read = True
         ids = decoded((words[0], words[2]), line, number, where, report)
         score = words[4]
         if NUMBER.fullmatch(score):

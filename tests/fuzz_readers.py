@@ -89,7 +89,7 @@ def text(*words: bytes) -> tuple[str, ...] | None:
 
 
 def reference_run(data: bytes) -> list[tuple[int, tuple[Any, ...]]]:
-    rows, wrong = [], []
+    rows, wrong, read = [], [], False
     for at, line in numbered(data):
         if b"\r" in line.rstrip(b"\r"):
             wrong.append(at)
@@ -102,6 +102,9 @@ def reference_run(data: bytes) -> list[tuple[int, tuple[Any, ...]]]:
             scored and (words[0] != b"#" or (len(words) == 6 and words[1] == b"Q0"))
         ):
             continue
+        if len(words) < 5 and not read:
+            raise WrongError(*wrong, at)  # no run at all
+        read = True
         ids = text(words[0], words[2]) if len(words) > 4 and b"\0" not in line else None
         score = number(words[4]) if ids else None
         if ids is None or score is None:

@@ -33,7 +33,23 @@ OTHER_POLICIES: Mapping[tuple[str, str], str] = {
 }
 
 
-@dataclass(frozen=True)
+class Means(dict[str, float]):
+    """Figures by canonical name; other tools' spellings are found too."""
+
+    def __missing__(self, name: str) -> float:
+        from seekbench.errors import InputError
+        from seekbench.metrics.measure import parse
+
+        try:
+            canonical = parse(name).name
+        except InputError:
+            raise KeyError(name) from None
+        if canonical not in self:
+            raise KeyError(name)
+        return self[canonical]
+
+
+@dataclass(frozen=True, repr=False)
 class Scores:
     """values: float64 [queries, measures], NaN where a measure is not defined for a query; query_ids: one id a row.
     means: float64 [measures]: the run's figures (sums for counts). policies: how they were made. facts: counts of
@@ -53,7 +69,12 @@ class Scores:
     def mean(self) -> dict[str, float]:
         """The run's figure by canonical name: the mean over all judged queries (docs/metrics.md says of which
         measures it is a sum, a geometric mean, or a figure of the whole run)."""
-        return {m.name: float(v) for m, v in zip(self.measures, self.means, strict=True)}
+        return Means((m.name, float(v)) for m, v in zip(self.measures, self.means, strict=True))
+
+    def __repr__(self) -> str:
+        figures = ", ".join(f"{name}: {value:.4f}" for name, value in self.mean.items())
+        warned = "".join(f"\n  warning: {line}" for line in self.warnings)
+        return f"<Scores of {len(self.query_ids)} queries: {figures}>{warned}"
 
     @cached_property
     def ties(self) -> dict[str, ties.TieReport | None]:
@@ -94,8 +115,14 @@ class Scores:
         return pa.table(columns)
 
     def of(self, name: str) -> npt.NDArray[np.float64]:
-        """float64 [queries] of a measure by canonical name."""
-        return self.values[:, [m.name for m in self.measures].index(name)]
+        """float64 [queries] of a measure, in any tool's spelling. Raises KeyError for one that was not asked for."""
+        from seekbench.metrics.measure import parse
+
+        names = [m.name for m in self.measures]
+        wanted = name if name in names else parse(name).name
+        if wanted not in names:
+            raise KeyError(name)
+        return self.values[:, names.index(wanted)]
 
 
 def score(

@@ -171,11 +171,19 @@ def definitions() -> dict[str, Definition]:
 
 def parse(name: str) -> Measure:
     """The measure of a name in our spelling or another tool's. Raises InputError."""
+    if len(many := expanded(name)) > 1:
+        raise InputError(
+            f"metric '{name}' stands for {len(many)}", remedy=f"name one, e.g. {parse(many[0]).name}"
+        )
     match = _NAME.match(translated(name)) if len(name) <= 300 else None
     if not match:
+        parts = [p for p in re.split(r"[\s,]+", name.strip()) if p]
+        several = len(parts) > 1 and all(_NAME.match(p) for p in parts)
         raise InputError(
             f"can't read the metric '{name[:100]}'",
-            remedy="e.g. ndcg@10, recall@100, map, mrr@10, p(rel=2)@5",
+            remedy="name them one by one: " + " and ".join(parts[:3])
+            if several
+            else "e.g. ndcg@10, recall@100, map, mrr@10, p(rel=2)@5",
         )
     base = match["base"].lower()
     base = ALIASES.get(base, base)

@@ -7,7 +7,7 @@ in capitals only can be two tools' with two meanings (`rbp`, `RBP`), so capitals
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from seekbench.errors import InputError
 
@@ -260,9 +260,19 @@ _MANY = re.compile(
 )
 
 
+#: What trec_eval and pytrec_eval make of these names without a cutoff; `recall` and `success` alike are refused, as
+#: other tools have them too.
+_WITH_CUTS: Mapping[str, Sequence[object]] = {
+    **dict.fromkeys(("ndcg_cut", "map_cut", "relative_P"), _CUTS),
+    "Rprec_mult": [m / 5 for m in range(1, 11)],
+}
+
+
 def expanded(name: str) -> list[str]:
     """Many names for trec_eval's groups and lists of cutoffs (`P.5,10`), the name itself otherwise."""
     if name in GROUPS:
         return list(GROUPS[name])
+    if name.strip() in _WITH_CUTS:
+        return [f"{name.strip()}_{k}" for k in _WITH_CUTS[name.strip()]]
     match = _MANY.match(name.strip())
     return [f"{match[1]}_{k}" for k in match[2].split(",")] if match else [name]

@@ -255,3 +255,60 @@ def test_a_dataset_brings_texts(files: Path) -> None:
     args = ("compare", "good.trec", "better.trec", "--qrels", "data/qrels/test.tsv", "-m", "map")
     (pair,) = as_json(*args, "--dataset", "data")["metrics"]["map"]["comparisons"]
     assert pair["changed_most"][0]["text"].startswith("question ")
+
+
+def test_runs_are_named_by_what_tells_them_apart(files: Path) -> None:
+    for name in ("bm25", "dense"):
+        folder = files / "results" / "data" / "test" / name
+        folder.mkdir(parents=True)
+        source = (files / ("good.trec" if name == "bm25" else "better.trec")).read_bytes()
+        (folder / "run.trec.gz").write_bytes(gzip.compress(source))
+    folders = ("results/data/test/bm25", "results/data/test/dense/run.trec.gz")
+    text = ok("compare", *folders, "--qrels", "qrels.txt", "-m", "map", "-f", "csv", "--baseline", "dense")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [r["run"] for r in rows] == ["bm25", "dense"]
+    assert float(rows[0]["delta"]) < 0
+    assert float(rows[0]["delta_lower"]) < float(rows[0]["delta"]) < float(rows[0]["delta_upper"])
+    assert list(as_json("eval", "qrels.txt", f"old={folders[0]}", "-m", "map")) == ["old"]
+    assert "old" in ok("eval", "qrels.txt", f"old={folders[0]}", "-m", "map", "-f", "csv")
+    assert call("eval", "qrels.txt", "a=good.trec", "a=better.trec").exit_code == 2
+
+
+def test_trec_evals_three_columns(files: Path) -> None:
+    lines = ok("eval", "qrels.txt", "good.trec", "-m", "map", "-m", "num_q", "-f", "trec", "-q").splitlines()
+    cells = [line.split() for line in lines]
+    assert ["runid", "all", "good"] in cells
+    assert ["num_q", "all", f"{QUERIES}.0000"] in cells
+    assert sum(c[0] == "map" for c in cells) == QUERIES + 1
+
+
+def test_judgments_and_texts_of_another_collection_are_refused(files: Path) -> None:
+    judged = (files / "qrels.txt").read_text()
+    (files / "other.txt").write_text(judged.replace(" d", " x"))
+    result = call("eval", "other.txt", "good.trec", "-m", "map")
+    assert result.exit_code == 2
+    assert f"not one of its {QUERIES * 12} hits is judged" in result.stderr
+    (files / "other.jsonl").write_text((files / "queries.jsonl").read_text().replace('"q', '"z'))
+    result = call("eval", "qrels.txt", "good.trec", "-m", "map", "--queries", "other.jsonl")
+    assert result.exit_code == 2
+    assert "none of the judged queries is in it" in result.stderr
+
+
+def test_figures_that_are_no_means_are_said_not_to_be_compared(files: Path) -> None:
+    args = ("compare", "good.trec", "better.trec", "--qrels", "qrels.txt", "-m", "num_ret", "-m", "map")
+    assert as_json(*args)["not_compared"] == ["num_ret"]
+    assert "num_ret is a sum and no mean over queries" in call(*args).stderr
+
+
+def test_compare_from_python(files: Path) -> None:
+    import seekbench
+
+    found = seekbench.compare(
+        {"good": "good.trec", "better": files / "better.trec"}, "qrels.txt", ["MAP", "ndcg@3"]
+    )
+    (pair,) = found["map"].pairs
+    out = as_json("compare", "good.trec", "better.trec", "--qrels", "qrels.txt", "-m", "map")
+    assert pair.p == out["metrics"]["map"]["comparisons"][0]["p"]
+    scores = seekbench.evaluate("good.trec", "qrels.txt", ["nDCG@10"])
+    assert scores.mean["nDCG@10"] == scores.mean["ndcg_cut_10"] == scores.mean["ndcg@10"]
+    assert "Scores of 40 queries: ndcg@10: " in repr(scores)

@@ -68,10 +68,11 @@ DATASET = typer.Option(
 
 @dataclass(frozen=True)
 class RunFile:
-    """key: as the user named it (for JSON); path: of the file."""
+    """key: as the user wrote it (for JSON), or the name that was given; path: of the file."""
 
     key: str
     path: Path
+    named: bool = False
 
 
 def run_files(given: Sequence[str]) -> list[RunFile]:
@@ -82,13 +83,13 @@ def run_files(given: Sequence[str]) -> list[RunFile]:
     for text in given:
         name, equals, rest = text.partition("=")
         if not equals or Path(text).exists() or "/" in name:
-            name, rest = text, text
+            name, equals, rest = text, "", text
         path = Path("/dev/stdin") if rest == "-" else Path(rest)
         if (path / "run.trec.gz").is_file():
             path = path / "run.trec.gz"
         if name in out and out[name].path != path:
             raise InputError(f"two runs are called '{name}'")
-        out[name] = RunFile(name, path)
+        out[name] = RunFile(name, path, bool(equals))
     return list(out.values())
 
 
@@ -147,6 +148,9 @@ def short_names(runs: Sequence[RunFile]) -> list[str]:
     """Labels for tables: the name that the user gave, else the part of the path that tells the files apart: the file's
     name without endings, or the folder where all files are called alike (as those of `seekbench run` are)."""
     parts = [_label_parts(run) for run in runs]
+    if any(run.named for run in runs):
+        names = [run.key if run.named else p[-1] for run, p in zip(runs, parts, strict=True)]
+        return names if len(set(names)) == len(names) else [run.key for run in runs]
     depth = min(map(len, parts))
     for place in range(1, depth + 1):
         column = [p[-place] for p in parts]
@@ -160,8 +164,6 @@ def short_names(runs: Sequence[RunFile]) -> list[str]:
 
 
 def _label_parts(run: RunFile) -> list[str]:
-    if not run.path.match(run.key) and run.key != "-":
-        return [run.key]  # NAME=PATH
     if run.key == "-":
         return ["stdin"]
     name = run.path.name

@@ -159,7 +159,8 @@ def compare(
     runs: by name, each as `evaluate` takes it; the first is the baseline unless another is named. test: t, wilcoxon,
     randomization, bootstrap or tukey; correction: holm, bonferroni, bh or none, over the comparisons of a metric. A
     `Comparison` has means, intervals, pairs (delta, p, adjusted, effect, wins ...) and groups. Every judged query
-    counts, as 0 where a run lacks it. Raises InputError as `evaluate` does, and for a metric that is no mean over queries.
+    counts, as 0 where a run lacks it. Raises InputError as `evaluate` does, and for a metric that is no mean over
+    queries.
     """
     import numpy as np
 

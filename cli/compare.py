@@ -105,7 +105,7 @@ def compare(
     found = [
         compared(
             measures[i].name, names, values[:, i, :], baseline=first, test=test.value,
-            correction=correction.value, alpha=alpha,
+            correction=correction.value, alpha=alpha, lower=measures[i].definition.lower,
         )
         for i in chosen
     ]  # fmt: skip
@@ -148,7 +148,7 @@ def compare(
 def _legend(found: Comparison, queries: int, scores: dict[str, Scores]) -> list[str]:
     correction = "" if found.test == "tukey" else f", {SAID[found.correction]}"
     notes = [
-        f"{queries:,} queries · {SAID[found.test]}{correction}, two-sided, ▲ ▼ p < {found.alpha} · "
+        f"{queries:,} queries · {SAID[found.test]}{correction}, two-sided, ▲ better, ▼ worse: p < {found.alpha} · "
         "d: Cohen's, of paired differences · W/T/L: queries better, equal, worse",
         "detectable: the smallest difference that a paired t-test of these queries finds with 80% chance",
     ]
@@ -240,9 +240,9 @@ def _table(found: Comparison, first: int, scores: dict[str, Scores]) -> Grid:
     ]
     if found.groups is not None:
         columns.append("group")
-    best = max(round(m, 4) for m in found.means)
+    best = figures.best(found.means, found.lower)
     rows = []
-    for i in sorted(range(len(found.systems)), key=lambda i: -found.means[i]):
+    for i in sorted(range(len(found.systems)), key=lambda i: figures.place(found.means[i], found.lower)):
         mean = found.means[i]
         row = [Text(found.systems[i]), Text(figures.number(mean), round(mean, 4) == best, mean)]
         row.append(figures.text_of(found.intervals[i]))
@@ -250,10 +250,11 @@ def _table(found: Comparison, first: int, scores: dict[str, Scores]) -> Grid:
         if pair is None:
             row += [Text("")] * 7
         else:
-            mark = ("▲" if pair.delta > 0 else "▼") if pair.adjusted < found.alpha else ""
-            share = pair.delta / found.means[first] if found.means[first] else None
+            better = (pair.delta > 0) != found.lower
+            mark = ("▲" if better else "▼") if pair.adjusted < found.alpha else ""
+            share = pair.delta / found.means[first] if pair.queries and found.means[first] else None
             row += [
-                Text(f"{pair.delta:+.4f}{' ' + mark if mark else ''}", value=pair.delta),
+                Text(figures.number(pair.delta, sign=True) + (f" {mark}" if mark else ""), value=pair.delta),
                 Text("" if share is None else f"{share:+.1%}", value=share),
                 figures.text_of(pair.interval),
                 Text(_p(pair.adjusted), value=pair.adjusted),

@@ -107,7 +107,10 @@ def _means(scores: dict[str, Scores], names: list[str], intervals: bool) -> Grid
     from seekbench.tables import Grid, Text
 
     first = next(iter(scores.values()))
-    best = {m.name: max(round(s.mean[m.name], 4) for s in scores.values()) for m in first.measures}
+    best = {
+        m.name: figures.best([s.mean[m.name] for s in scores.values()], m.definition.lower)
+        for m in first.measures
+    }
     columns, plain = ["run", "queries"], ["run", "queries"]
     for m in first.measures:
         wide = intervals and m.definition.aggregate == "mean"
@@ -119,7 +122,7 @@ def _means(scores: dict[str, Scores], names: list[str], intervals: bool) -> Grid
         row = [Text(name), Text(f"{len(found.query_ids):,}", value=len(found.query_ids))]
         for m in found.measures:
             value = found.mean[m.name]
-            top = len(scores) > 1 and round(value, 4) == best[m.name]
+            top = len(scores) > 1 and m.definition.aggregate != "sum" and round(value, 4) == best[m.name]
             row.append(Text(figures.number(value), top, value))
             if intervals and m.definition.aggregate == "mean":
                 row.append(figures.text_of(bounds[m.name]))

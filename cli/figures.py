@@ -233,6 +233,17 @@ def show(grids: Sequence[Grid], format: Format) -> None:
             console.print(line, style="dim", markup=False, highlight=False)
 
 
+def best(values: Sequence[float], lower: bool) -> float | None:
+    """The best figure as it is shown, None where none is defined."""
+    shown = [round(v, 4) for v in values if math.isfinite(v)]
+    return (min(shown) if lower else max(shown)) if shown else None
+
+
+def place(value: float, lower: bool) -> float:
+    """Sorts the best first, what is not defined last."""
+    return math.inf if math.isnan(value) else value if lower else -value
+
+
 def number(value: float | None, digits: int = 4, *, sign: bool = False) -> str:
     """A figure as it is shown; whole numbers (counts) without decimals."""
     if value is None or math.isnan(value):

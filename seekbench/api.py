@@ -137,7 +137,7 @@ def evaluate(
     if isinstance(run, Run) or isinstance(qrels, Qrels):
         raise TypeError("give both as arrays (Run and Qrels) or both by id")
     policies = Policies(tie_break, missing_queries, exclude_identical, most_unjudged)
-    return evaluate_columns(hits_of(run), judgments_of(qrels), measures, policies)
+    return evaluate_columns(hits_of(run), judgments_of(qrels), measures, policies).released()
 
 
 def compare(

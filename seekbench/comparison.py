@@ -56,6 +56,7 @@ class Comparison:
     test: Test
     correction: Correction
     alpha: float
+    lower: bool = False
 
 
 def compare(
@@ -68,10 +69,15 @@ def compare(
     correction: Correction = "holm",
     alpha: float = 0.05,
     level: float = 0.95,
+    lower: bool = False,
 ) -> Comparison:
-    """Compares systems by a measure. scores: float64 [queries, systems]; a query for which a system has NaN is left
-    out of that system's comparisons. Tukey's test is its own correction."""
+    """Compares systems by a measure, of which the lower figure is better if `lower`.
+
+    scores: float64 [queries, systems]; a query for which a system has NaN is left out of that system's comparisons.
+    Tukey's test is its own correction.
+    """
     count = scores.shape[1]
+    means = [_mean(column) for column in scores.T]
     against = [(baseline, b) for b in range(count) if b != baseline]
     every = [(a, b) for a in range(count) for b in range(a + 1, count)]
     raw = _p_values(scores, every if count > 2 else against, test)
@@ -82,15 +88,14 @@ def compare(
         different = np.zeros((count, count), dtype=np.bool_)
         for (a, b), p in zip(every, adjust([raw[pair] for pair in every]), strict=True):
             different[a, b] = different[b, a] = p < alpha
-        groups = tuple(letters(np.nanmean(scores, axis=0), different))
+        groups = tuple(letters(np.nan_to_num(means, nan=-np.inf) * (-1 if lower else 1), different))
     pairs = [
-        _pair(scores, a, b, p, adjusted, alpha, level)
+        _pair(scores, a, b, p, adjusted, alpha, level, lower)
         for (a, b), p, adjusted in zip(against, own, adjust(own), strict=True)
     ]
-    means = [float(np.nanmean(column)) if len(column) else 0.0 for column in scores.T]
     intervals = tuple((float(low), float(high)) for low, high in bootstrap_interval(scores, level=level))
     return Comparison(
-        measure, tuple(systems), tuple(means), intervals, tuple(pairs), groups, test, correction, alpha
+        measure, tuple(systems), tuple(means), intervals, tuple(pairs), groups, test, correction, alpha, lower
     )
 
 
@@ -101,16 +106,24 @@ def _p_values(scores: Floats, pairs: Sequence[tuple[int, int]], test: Test) -> d
     return {(a, b): TESTS[test](scores[:, b], scores[:, a]).p for a, b in pairs}
 
 
-def _pair(scores: Floats, a: int, b: int, p: float, adjusted: float, alpha: float, level: float) -> Pair:
+def _mean(values: Floats) -> float:
+    """NaN where no query has a value."""
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def _pair(
+    scores: Floats, a: int, b: int, p: float, adjusted: float, alpha: float, level: float, lower: bool
+) -> Pair:  # fmt: skip
     one, other = scores[:, a], scores[:, b]
     difference = differences(other, one)
     low, high = bootstrap_interval(difference, level=level)
-    wins, ties, losses = win_tie_loss(other, one, tolerance=1e-12)
+    wins, ties, losses = win_tie_loss(*((one, other) if lower else (other, one)), tolerance=1e-12)
     return Pair(
         a,
         b,
         len(difference),
-        float(difference.mean()) if len(difference) else 0.0,
+        _mean(difference),
         (float(low), float(high)),
         p,
         adjusted,

@@ -244,6 +244,15 @@ def _check(marked: Marked, path: Path, shown: str, report: Report) -> RunConfig:
                     f"{measure} looks deeper than k={model.k} hits",
                     "raise k or lower the cutoff",
                 )
+            if "subtopics" in measure.definition.needs:
+                _at(
+                    report,
+                    marked,
+                    ("metrics", i),
+                    "metric-needs",
+                    f"{measure} needs judgments by subtopic, which datasets don't have",
+                    "`seekbench eval` scores it from TREC diversity qrels",
+                )
             if measure not in measures:
                 measures.append(measure)
         except InputError as error:

@@ -18,7 +18,8 @@ from seekbench.errors import InputError, Report, did_you_mean
 #: Names of frame columns that the tools of the field use.
 QUERY = ("query_id", "qid", "q_id", "query-id", "query", "queryid", "topic", "topic_id", "_query_id")
 DOCUMENT = (
-    "doc_id", "docid", "docno", "doc", "corpus-id", "corpus_id", "document_id", "document", "pid", "passage_id", "did",
+    # PyTerrier's docid is a number of its own index, beside the docno.
+    "doc_id", "docno", "docid", "doc", "corpus-id", "corpus_id", "document_id", "document", "pid", "passage_id", "did",
 )  # fmt: skip
 SCORE = ("score", "scores", "sim", "similarity")
 GRADE = ("relevance", "rel", "grade", "label", "judgment", "judgement", "relevancy", "score")
@@ -71,7 +72,9 @@ def judgments_of(qrels: Any, *, name: str = "qrels") -> JudgmentColumns:
     query_ids, query = coded(_ids(table, QUERY, name))
     doc = large_strings(_ids(table, DOCUMENT, name))
     grades = _grades(_column(table, GRADE, name), name, query_ids, query, doc)
-    topic = next((n for n in SUBTOPIC[:3] if n in table.column_names), None)
+    topic = next((n for n in SUBTOPIC if n in table.column_names), None)
+    if topic is not None and len(pc.unique(table.column(topic))) < 2:
+        topic = None  # TREC's column 2, which is 0 where nothing is told apart
     return JudgmentColumns(
         query_ids, query, doc, grades,
         None if topic is None else large_strings(_as_ids(table.column(topic), topic, name)),
@@ -112,12 +115,18 @@ def _flat(nested: Any, name: str) -> tuple[pa.Array, Any, pa.Array, list[Any]]:
 def _id_array(values: list[Any], what: str) -> pa.Array:
     """Ids as large_string. Integers become their digits: frames and JSON turn ids into them."""
     try:
-        return pa.array(values, pa.large_string())
-    except (pa.ArrowTypeError, pa.ArrowInvalid, TypeError):
+        found = pa.array(values, pa.large_string())
+        if not found.null_count:
+            return found
+    except (pa.ArrowTypeError, pa.ArrowInvalid, TypeError, UnicodeError):
         pass
     strings = []
     for value in values:
         if isinstance(value, str):
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise InputError(f"{what}: {value!r} can't be written in UTF-8") from None
             strings.append(str(value))
         elif isinstance(value, int | np.integer) and not isinstance(value, bool):
             strings.append(str(int(value)))
@@ -133,24 +142,47 @@ def _frame(data: Any, name: str) -> pa.Table:
     if isinstance(data, pa.RecordBatch):
         return pa.Table.from_batches([data])
     if hasattr(data, "__arrow_c_stream__"):  # pandas, polars, duckdb …
-        return pa.table(data)
+        return _of_frame(data, name)
     if hasattr(data, "collect") and type(data).__module__.startswith("polars"):
         raise InputError(f"{name}: a LazyFrame has no rows yet", remedy="give it after .collect()")
     if isinstance(data, Iterable):
         rows = list(data)
         if rows and hasattr(rows[0], "query_id") and hasattr(rows[0], "doc_id"):
             third = "relevance" if hasattr(rows[0], "relevance") else "score"
-            return pa.table(
-                {
-                    "query_id": _id_array([r.query_id for r in rows], f"{name}: query ids"),
-                    "doc_id": _id_array([r.doc_id for r in rows], f"{name}: document ids"),
-                    third: pa.array([getattr(r, third) for r in rows]),
-                }
-            )
+            columns = {
+                "query_id": _id_array([r.query_id for r in rows], f"{name}: query ids"),
+                "doc_id": _id_array([r.doc_id for r in rows], f"{name}: document ids"),
+                third: pa.array([getattr(r, third) for r in rows]),
+            }
+            if third == "relevance" and hasattr(rows[0], "iteration"):
+                columns["iteration"] = pa.array([str(r.iteration) for r in rows], pa.large_string())
+            return pa.table(columns)
+        if not rows:
+            empty = pa.array([], pa.large_string())
+            return pa.table({"query_id": empty, "doc_id": empty, "score": pa.array([], pa.float64())})
     raise InputError(
         f"{name}: can't read a {type(data).__name__}",
         remedy="give {query: {document: number}}, a path, a pandas, polars or Arrow frame, or a ranx object",
     )
+
+
+def _of_frame(data: Any, name: str) -> pa.Table:
+    """A frame's columns one by one: one that Arrow can't take (Python objects of several types) goes as objects."""
+    try:
+        return pa.table(data)
+    except (pa.ArrowTypeError, pa.ArrowInvalid, pa.ArrowNotImplementedError, OverflowError):
+        pass
+    columns = {}
+    for column in data.columns:
+        values = list(data[column])
+        try:
+            columns[str(column)] = pa.array(values)
+        except (pa.ArrowTypeError, pa.ArrowInvalid, OverflowError):
+            known = (*QUERY, *DOCUMENT, *SUBTOPIC)
+            columns[str(column)] = (
+                _id_array(values, f"{name}: '{column}'") if column in known else pa.array(map(str, values))
+            )
+    return pa.table(columns)
 
 
 def _column(table: pa.Table, names: tuple[str, ...], what: str) -> pa.ChunkedArray:
@@ -173,7 +205,11 @@ def _as_ids(column: pa.ChunkedArray, name: str, what: str) -> pa.Array:
         raise InputError(f"{what}: {column.null_count} rows have no '{name}'")
     kind = column.type
     if pa.types.is_dictionary(kind):
-        column, kind = column.cast(kind.value_type), kind.value_type
+        kind = pa.large_string() if pa.types.is_string_view(kind.value_type) else kind.value_type
+        # The dictionary first: Arrow can't take rows of string views.
+        column = pa.chunked_array(
+            [chunk.dictionary.cast(kind).take(chunk.indices) for chunk in column.chunks], kind
+        )
     if pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return large_strings(column)
     if pa.types.is_string_view(kind):
@@ -207,7 +243,10 @@ def _scores(values: Any, name: str, query_ids: pa.Array, query: Any, doc: pa.Arr
         _name_wrong(
             values, name, query_ids, query, doc, "score", lambda v: isinstance(v, int | float | np.number)
         )
-        numbers = np.array([float(v) for v in _listed(values)])
+        try:
+            numbers = np.array([float(v) for v in _listed(values)])
+        except OverflowError:
+            raise InputError("a score is too large for a float", where=name) from None
     return numbers
 
 

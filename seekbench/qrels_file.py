@@ -72,7 +72,7 @@ def read_qrels(path: Path) -> JudgmentColumns:
     table = JudgmentColumns(
         *coded(queries), doc, grades=grades, source=Source(str(path), LineNumbers(lambda: _skipped(file)))
     )
-    if iterations is not None and len(table.repeated):
+    if iterations is not None and len(iterations[0]) > 1:
         ids, codes = iterations
         table = replace(table, subtopic=ids.take(integers(codes)))
     table.refuse_repeated()

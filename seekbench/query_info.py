@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from seekbench.statistics.slices import Slice
 #: Slices that need no column: by the number of relevant documents, and by the length of the text.
 RELEVANT, LENGTH = "relevant", "length"
 _ID, _TEXT = ("_id", "id", "query_id", "qid", "query-id"), ("text", "query", "title")
+
+
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,21 @@ class QueryInfo:
                 "every query has its own text", where="--by", remedy=f"'{LENGTH}' slices by its words"
             )
         values = [self.columns[by].get(q) for q in query_ids]
+        values = _as_numbers(values)
         there = [v for v in values if v is not None]
         if there and all(isinstance(v, int | float) and not isinstance(v, bool) for v in there):
             return slices.by_number(by, np.array([np.nan if v is None else v for v in values], np.float64))
         return slices.by_category(by, values)
+
+
+def _as_numbers(values: list[Any]) -> list[Any]:
+    """Numbers in place of their texts, as a table of text has them, where all are."""
+    texts = [v for v in values if isinstance(v, str) and v.strip()]
+    if not texts or any(not isinstance(v, str) and v is not None for v in values):
+        return values
+    if not all(_NUMBER.fullmatch(t.strip()) for t in texts):
+        return values
+    return [float(v) if v and v.strip() else None for v in values]
 
 
 def of_dataset(dataset: Dataset) -> QueryInfo:
@@ -78,7 +93,8 @@ def read(path: Path) -> QueryInfo:
     if not path.is_file():
         raise InputError("no such file of queries", where=str(path))
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        # Not `splitlines`: texts may hold other line separators of Unicode.
+        lines = [line.removesuffix("\r") for line in path.read_text(encoding="utf-8-sig").split("\n")]
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8 (byte {error.start + 1} of the file)", where=str(path)) from None
     rows = _json_rows(path, lines) if path.suffix in (".jsonl", ".json") else _tab_rows(path, lines)

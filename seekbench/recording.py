@@ -66,6 +66,8 @@ def record(
                 "seekbench.runs",
                 "seekbench.metrics.judged",
                 "seekbench.metrics.evaluate",
+                "seekbench.metrics.measure",
+                "seekbench.metrics.prefix",
                 "seekbench.metrics.ties",
                 "seekbench.statistics.intervals",
                 "seekbench.statistics.resampling",

@@ -81,7 +81,11 @@ def _warnings(
     infinite = int(np.isinf(hits.scores).sum())
     if infinite:
         out.append(f"{infinite} scores are infinite")
-    lost = _collapsed(joined, max([m.k for m in measures if m.k is not None], default=None))
+    # A measure without a cutoff reads the whole ranking.
+    cutoffs = [m.k for m in measures]
+    lost = _collapsed(
+        joined, None if None in cutoffs else max((k for k in cutoffs if k is not None), default=None)
+    )
     if lost:
         out.append(
             f"in {lost} queries scores that differ are equal as float32, so docids decide their order; "
@@ -91,22 +95,21 @@ def _warnings(
 
 
 def _collapsed(joined: Joined, k: int | None) -> int:
-    """Judged queries in which two scores became equal as float32, the first of them within k."""
+    """Judged queries in which two scores became equal as float32, where a stretch of equal scores that begins within k
+    has them."""
     ranking = joined.judged.hits
     places = np.asarray(getattr(ranking, "collapsed", ()), dtype=np.int64)
     if not len(places):
         return 0
-    start, length = ranking.start, ranking.length  # type: ignore[attr-defined]
-    by = np.argsort(start, kind="stable")
-    by = by[length[by] > 0]
-    if not len(by):
-        return 0
-    owner = by[np.maximum(np.searchsorted(start[by], places, side="right") - 1, 0)]
-    rank = places - start[owner]
-    inside = (rank > 0) & (rank < length[owner])
+    query, first, last = ranking.ties()
     if k is not None:
-        inside &= rank <= k
-    return len(np.unique(owner[inside]))
+        query, first, last = query[first < k], first[first < k], last[first < k]
+    start = ranking.start[query]  # type: ignore[attr-defined]
+    # Stretches that hold a place whose score differs from that of the place before.
+    found = np.searchsorted(places, start + last, side="right") > np.searchsorted(
+        places, start + first, side="right"
+    )
+    return len(np.unique(query[found]))
 
 
 def refuse_foreign(hits: HitColumns, judgments: JudgmentColumns, scores: Scores) -> None:

@@ -83,7 +83,8 @@ def as_csv(grid: Grid) -> str:
         for i, c in enumerate(row):
             value = c.shown if c.value is None else c.value
             line += list(value if isinstance(value, tuple) else (None, None)) if i in pairs else [value]
-        writer.writerow(line)
+        # Not defined is an empty field.
+        writer.writerow(["" if isinstance(v, float) and v != v else v for v in line])
     return out.getvalue()
 
 

@@ -166,7 +166,7 @@ def reference_qrels(data: bytes) -> list[tuple[int, tuple[Any, ...]]]:
             wrong.append(at)
         else:
             rows.append((at, (*ids[:2], ids[2] if header is None else None, judged)))
-    several = len({row[:2] for _, row in rows}) < len(rows) and header is None
+    several = len({row[2] for _, row in rows}) > 1 and header is None
     rows = unique(rows, wrong, lambda row: row[:3] if several else row[:2])
     return [(at, (*row[:2], row[2] if several else None, row[3])) for at, row in rows]
 

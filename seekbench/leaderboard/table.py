@@ -17,6 +17,7 @@ import orjson
 from seekbench import tables
 from seekbench.errors import InputError, did_you_mean
 from seekbench.leaderboard import records
+from seekbench.metrics.measure import parse
 from seekbench.statistics.corrections import holm
 from seekbench.statistics.paired import paired_t
 from seekbench.tables import Grid, Text
@@ -35,13 +36,14 @@ class Cell:
     p: float | None = None
     best: bool = False
     failure: str | None = None
+    lower: bool = False
 
     @property
     def mark(self) -> str:
-        """▲ / ▼ where the difference to the baseline is significant."""
+        """▲ better / ▼ worse, where the difference to the baseline is significant."""
         if self.p is None or self.delta is None or self.p >= ALPHA:
             return ""
-        return "▲" if self.delta > 0 else "▼"
+        return "▲" if (self.delta > 0) != self.lower else "▼"
 
 
 @dataclass
@@ -61,6 +63,7 @@ class Leaderboard:
     rows: list[Row]
     baseline: str | None
     notes: list[str] = field(default_factory=list)
+    lower: bool = False  # whether a lower figure is better
 
 
 def load(paths: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
@@ -118,12 +121,13 @@ def build(
             raise InputError(
                 f"{folder}: has no metric '{metric}'", remedy=did_you_mean(metric, record["metrics"])
             )
-    board = Leaderboard(metric, _dataset_labels(keys), [], baseline, notes)
+    lower = parse(metric).definition.lower
+    board = Leaderboard(metric, _dataset_labels(keys), [], baseline, notes, lower)
     for system in systems:
         cells = []
         for key in keys:
             entry = place.get((*key, system))
-            cell = Cell(failure=failures.get((*key, system)))
+            cell = Cell(failure=failures.get((*key, system)), lower=lower)
             if entry:
                 cell.score = entry[1]["metrics"][metric]["mean"]
             cells.append(cell)
@@ -138,7 +142,7 @@ def build(
     board.notes += _coverage(place)
     if any(not record["comparable"] for _, record in place.values()):
         board.notes.insert(0, NOT_COMPARABLE)
-    board.rows.sort(key=lambda r: (r.mean is None, -(r.mean or 0.0)))
+    board.rows.sort(key=lambda r: (r.mean is None, (r.mean or 0.0) * (1 if lower else -1)))
     return board
 
 
@@ -307,15 +311,16 @@ def _compare(
 
 
 def _mark_best(board: Leaderboard) -> None:
-    """The highest figure of each column as it is displayed; several where they print alike."""
+    """The best figure of each column as it is displayed; several where they print alike."""
+    best = min if board.lower else max
     for j in range(len(board.datasets)):
         shown = [round(r.cells[j].score, 4) for r in board.rows if r.cells[j].score is not None]  # type: ignore[arg-type]
         for row in board.rows:
             score = row.cells[j].score
-            row.cells[j].best = score is not None and round(score, 4) == max(shown)
+            row.cells[j].best = score is not None and round(score, 4) == best(shown)
     means = [round(r.mean, 4) for r in board.rows if r.mean is not None]
     for row in board.rows:
-        row.best = row.mean is not None and round(row.mean, 4) == max(means)
+        row.best = row.mean is not None and round(row.mean, 4) == best(means)
 
 
 def as_json(board: Leaderboard) -> dict[str, Any]:
@@ -380,7 +385,7 @@ def legend(board: Leaderboard) -> list[str]:
     lines = list(board.notes)
     if board.baseline and any(c.mark for r in board.rows for c in r.cells):
         lines.append(
-            f"▲ ▼ differs from {board.baseline}: paired t-test per query, p < {ALPHA} after Holm's correction"
+            f"▲ better, ▼ worse than {board.baseline}: paired t-test per query, p < {ALPHA} after Holm's correction"
         )
     if any(r.mean is None for r in board.rows) and len(board.datasets) > 1:
         lines.append("no mean is shown for a system that lacks a dataset")

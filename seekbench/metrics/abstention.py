@@ -27,7 +27,7 @@ def nauc(judged: Judged, *, k: None = None, of: MeasureName, by: By, depth: int 
     values = np.asarray(parse(of).compute(judged), dtype=np.float64)
     defined = ~np.isnan(values)
     values, trust = values[defined], _confidence(judged, by, depth)[defined]
-    if not len(values):
+    if not len(values) or not np.isfinite(trust).all():  # infinite scores have no spread
         return float("nan")
     ours, best = _curve(trust, values), _curve(values, values)
     flat = best[0] * (_RATES[-1] - _RATES[0])
@@ -44,6 +44,8 @@ def _confidence(judged: Judged, by: By, depth: int) -> Floats:
         return np.zeros(judged.num_queries)
     hit = np.arange(scores.shape[1]) < judged.retrieved[:, None]
     scores = np.where(hit, scores, 0.0)
+    if np.isinf(scores).any():
+        return np.full(judged.num_queries, np.nan)
     if by == "max":
         return np.asarray(scores[:, 0])
     if by == "diff1":

@@ -30,9 +30,7 @@ def err(judged: Judged, *, k: int | None = None, max: int = 4) -> Floats:
     hit = judged.relevant_hits(k, 1)
     query = judged.query[hit]
     stops = (np.exp2(judged.grade[hit].astype(np.float64)) - 1.0) / 2.0**max
-    table = prefix.table(query, stops, judged.num_queries, fill=0.0)
-    reached = np.cumprod(1.0 - table, axis=1) / (1.0 - table)
-    values = reached[query, prefix.place(query)] * stops / (judged.rank[hit] + 1.0)
+    values = prefix.product_before(query, 1.0 - stops) * stops / (judged.rank[hit] + 1.0)
     return judged.sum(_spread(values, hit), hit)
 
 
@@ -61,7 +59,7 @@ def rbp(judged: Judged, *, k: int | None = None, p: float, gain: Worth = "binary
     return divide(total, best)
 
 
-@register
+@register(lower=True, by_grade=False)
 def rbp_resid(judged: Judged, *, k: None = None, p: float) -> Floats:
     """What rank-biased precision could gain at most if all unjudged documents were relevant, those not retrieved too.
 

@@ -80,7 +80,7 @@ def _ideal_gains(judged: Judged, rel: int, alpha: float, k: int | None) -> Float
     return out
 
 
-@register(needs=("subtopics",))
+@register(needs=("subtopics",), by_grade=False)
 def alpha_ndcg(judged: Judged, *, k: int | None = None, alpha: float = 0.5, rel: int = 1) -> Floats:
     """nDCG over subtopics: a document's gain is (1 - alpha)^(earlier hits on the subtopic), over its subtopics.
 
@@ -92,7 +92,7 @@ def alpha_ndcg(judged: Judged, *, k: int | None = None, alpha: float = 0.5, rel:
     return divide(weighted_count(query, gain, judged.num_queries), _ideal_gains(judged, rel, alpha, k))
 
 
-@register(needs=("subtopics",))
+@register(needs=("subtopics",), by_grade=False)
 def err_ia(judged: Judged, *, k: int, alpha: float = 0.5, rel: int = 1) -> Floats:
     """Intent-aware expected reciprocal rank: gain (1 - alpha)^(earlier hits on the subtopic) / rank, over subtopics.
 
@@ -108,7 +108,7 @@ def err_ia(judged: Judged, *, k: int, alpha: float = 0.5, rel: int = 1) -> Float
     return divide(weighted_count(query, gain, judged.num_queries), best * _represented(judged, rel))
 
 
-@register(needs=("subtopics",))
+@register(needs=("subtopics",), by_grade=False)
 def st_recall(judged: Judged, *, k: int, rel: int = 1) -> Floats:
     """Subtopic recall: share of the subtopics with a relevant document of which one is within k.
 

@@ -78,7 +78,8 @@ class Scores:
 
     @cached_property
     def ties(self) -> dict[str, ties.TieReport | None]:
-        """What the order of tied documents is worth, by canonical name (None for figures of the whole run)."""
+        """What the order of tied documents is worth, by canonical name; None where the grades do not tell which order
+        is best (judged@k, figures of the whole run ...)."""
         assert self.judged is not None
         found = ties.report(self.judged, self.measures, self.values, self.means.tolist())
         return {m.name: r for m, r in zip(self.measures, found, strict=True)}

@@ -58,7 +58,7 @@ def rndcg(judged: Judged, *, k: None = None, rel: int = 1) -> Floats:
     return np.where(judged.relevant(rel) > 0, divide(total, points + longer), 0.0)
 
 
-@register
+@register(by_grade=False)
 def g(judged: Judged, *, k: None = None) -> Floats:
     """Gain discounted by what was missed above: gain / log2(2 + ideal gain so far - gain so far), over all gain.
 

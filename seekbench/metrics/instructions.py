@@ -9,7 +9,7 @@ from seekbench.metrics.judged import Floats, Judged, weighted_count
 from seekbench.metrics.measure import register
 
 
-@register(needs=("query_ids",))
+@register(needs=("query_ids",), by_grade=False)
 def p_mrr(judged: Judged, *, k: None = None) -> Floats:
     """Change of rank of documents that a changed instruction makes non-relevant, -1 to 1; 0 if it is ignored.
 

@@ -47,11 +47,15 @@ SMALLEST = 1e-5
 @dataclass(frozen=True)
 class Definition:
     """function: `(judged, *, k, ...) -> float64 [queries]` (float where aggregate is `run`), NaN where the measure is
-    not defined for a query; needs: what the judgments must bring (`subtopics`, `query_ids`, `doc_rows`)."""
+    not defined for a query; needs: what the judgments must bring (`subtopics`, `query_ids`, `doc_rows`); lower: whether
+    a lower figure is the better one; by_grade: whether no order of tied documents is better than that of their grades,
+    so that the best and the worst value can be told."""
 
     function: Callable[..., Any]
     aggregate: Aggregate = "mean"
     needs: tuple[str, ...] = ()
+    lower: bool = False
+    by_grade: bool = True
 
     @cached_property
     def hints(self) -> Mapping[str, Any]:
@@ -113,6 +117,14 @@ class Measure:
         return self.name
 
     @property
+    def has_tie_band(self) -> bool:
+        """Whether the order of tied documents by grade gives the best and the worst value."""
+        # Gains of one's own need not rise with the grade.
+        return (
+            self.definition.by_grade and self.definition.aggregate != "run" and "gains" not in dict(self.args)
+        )
+
+    @property
     def definition(self) -> Definition:
         return definitions()[self.base]
 
@@ -121,12 +133,14 @@ class Measure:
         return self.definition.function(judged, k=self.k, **dict(self.args))
 
     def aggregate(self, values: Any) -> float:
-        """The run's figure of per-query values (float64 [queries]); 0.0 where there is none."""
+        """The run's figure of per-query values (float64 [queries]): 0.0 without queries, NaN where the measure is
+        defined for none of them."""
         import numpy as np
 
-        values = values[~np.isnan(values)]
-        if not len(values):
-            return 0.0
+        defined = values[~np.isnan(values)]
+        if not len(defined):
+            return float("nan") if len(values) else 0.0
+        values = defined
         how = self.definition.aggregate
         if how == "sum":
             return float(values.sum())
@@ -139,7 +153,11 @@ class Measure:
 def register(function: Callable[..., Any], /) -> Callable[..., Any]: ...
 @overload
 def register(
-    *, aggregate: Aggregate = "mean", needs: tuple[str, ...] = ()
+    *,
+    aggregate: Aggregate = "mean",
+    needs: tuple[str, ...] = (),
+    lower: bool = False,
+    by_grade: bool = True,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]: ...
 def register(
     function: Callable[..., Any] | None = None,
@@ -147,13 +165,15 @@ def register(
     *,
     aggregate: Aggregate = "mean",
     needs: tuple[str, ...] = (),
+    lower: bool = False,
+    by_grade: bool = True,
 ) -> Any:
     """Makes a measure of a function under its own name: `@register`, or `@register(aggregate="sum")`."""
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
         if function.__name__ in _DEFINITIONS:
             raise ValueError(f"measure {function.__name__} is defined twice")
-        _DEFINITIONS[function.__name__] = Definition(function, aggregate, needs)
+        _DEFINITIONS[function.__name__] = Definition(function, aggregate, needs, lower, by_grade)
         return function
 
     return add if function is None else add(function)
@@ -251,9 +271,9 @@ def _value(name: str, key: str, text: str, hint: Any) -> Value:
     """A parameter's value as its type says."""
     try:
         if hint is int:
-            number: int | float = int(text)
+            number: int | float = int(_ascii(text))
         elif hint is float:
-            number = float(text)
+            number = float(_ascii(text))
             if not isfinite(number):
                 raise ValueError
         else:
@@ -268,6 +288,13 @@ def _value(name: str, key: str, text: str, hint: Any) -> Value:
         span = f"from {low} to {high}" if closed else f"between {low} and {high}"
         raise InputError(f"metric '{name}': {key} must be {span}")
     return number
+
+
+def _ascii(text: str) -> str:
+    """Python's own numbers may have underscores and any script's digits."""
+    if not re.fullmatch(r"[+-]?[0-9.]+(e[+-]?[0-9]+)?", text, re.IGNORECASE):
+        raise ValueError
+    return text
 
 
 def _word(name: str, key: str, text: str, hint: Any) -> str:

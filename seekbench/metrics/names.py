@@ -70,7 +70,7 @@ _NO_NUMBER = "is not among our measures"
 #: names as they stand -> why they are refused
 _REFUSED = {
     "Accuracy": (
-        "'Accuracy' without a cutoff is ir_measures' share of well ordered pairs, which we don't have",
+        "'Accuracy' without a cutoff, or with parameters, is ir_measures' share of well ordered pairs; we have none",
         "roc_auc for pairs, success@1 for BEIR's Accuracy@1, recall@1 for MTEB's accuracy",
     ),
     "RBP": (
@@ -110,7 +110,9 @@ def _ranx(match: re.Match[str]) -> str:
     """`name[@k]-lN`: documents below grade N gain nothing."""
     base, k, level = match[1].lower(), match[2] or "", int(match[3])
     if base in ("ndcg", "dcg", "ndcg_burges", "dcg_burges"):
-        lost = ";".join(f"{grade}:0" for grade in range(1, min(level, 20)))
+        if level > 64:
+            raise InputError(f"metric '{match[0]}': the level is too high", remedy="at most 64")
+        lost = ";".join(f"{grade}:0" for grade in range(1, level))
         args = [*(["gain=exp"] if base.endswith("_burges") else []), *([f"gains={lost}"] if lost else [])]
         return base.removesuffix("_burges") + (f"({','.join(args)})" if args else "") + k
     rbp = re.match(r"^rbp[.@]([0-9]+)$", base + k)
@@ -168,6 +170,8 @@ def translated(name: str) -> str:
     if text in _REFUSED:
         why, remedy = _REFUSED[text]
         raise InputError(f"metric '{name}': {why}", remedy=remedy)
+    if text.startswith("Accuracy("):  # BEIR's has no parameters
+        raise InputError(f"metric '{name}': {_REFUSED['Accuracy'][0]}", remedy=_REFUSED["Accuracy"][1])
     if _ELSEWHERE.match(text):
         raise InputError(f"metric '{name}' {_NO_NUMBER}", remedy="docs/metrics.md lists what was left out")
     if re.match(r"^ERR[_-]IA(?:\(.*\))?@1$", text):

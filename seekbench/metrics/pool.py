@@ -37,7 +37,7 @@ def gm_bpref(judged: Judged, *, k: None = None, rel: int = 1) -> Floats:
     return bpref(judged, rel=rel)  # type: ignore[no-any-return]
 
 
-@register
+@register(by_grade=False)
 def infap(judged: Judged, *, k: None = None, rel: int = 1) -> Floats:
     """Inferred AP: AP where only a sample of the pool was judged; a grade below 0 marks what was not.
 
@@ -57,7 +57,7 @@ def infap(judged: Judged, *, k: None = None, rel: int = 1) -> Floats:
     return divide(weighted_count(query, precision, judged.num_queries), judged.relevant(rel))
 
 
-@register
+@register(by_grade=False)
 def judged(judged: Judged, *, k: int | None = None) -> Floats:
     """Share of the first k hits that have a judgment for the query; of fewer hits where fewer are retrieved.
 
@@ -68,7 +68,7 @@ def judged(judged: Judged, *, k: int | None = None) -> Floats:
     return divide(judged.count(inside), have.astype(np.float64))
 
 
-@register
+@register(lower=True, by_grade=False)
 def unj(judged: Judged, *, k: int) -> Floats:
     """Share of unjudged documents within k, divided by k even where fewer were retrieved.
 
@@ -78,7 +78,7 @@ def unj(judged: Judged, *, k: int) -> Floats:
     return (np.minimum(judged.retrieved, k) - known) / k
 
 
-@register
+@register(lower=True, by_grade=False)
 def hole(judged: Judged, *, k: int) -> Floats:
     """Hole rate: share of documents within k that were judged for no query at all, divided by k.
 

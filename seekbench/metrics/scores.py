@@ -8,7 +8,7 @@ from seekbench.metrics.judged import Floats, Judged, weighted_count
 from seekbench.metrics.measure import register
 
 
-@register
+@register(by_grade=False)
 def roc_auc(judged: Judged, *, k: None = None, rel: int = 1) -> Floats:
     """Probability that a relevant document scores above a non-relevant one, equal scores counting one half.
 

@@ -9,7 +9,7 @@ from seekbench.metrics.judged import Floats, Judged
 from seekbench.metrics.measure import register
 
 
-@register(needs=("doc_rows",))
+@register(needs=("doc_rows",), lower=True, by_grade=False)
 def min_distance(judged: Judged, *, k: int, rel: int = 1) -> Floats:
     """Fewest segments between one of the first k hits and a target: the smallest |place - place of a target|.
 

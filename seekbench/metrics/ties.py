@@ -27,7 +27,10 @@ class TieReport:
 def report(
     judged: Judged, measures: Sequence[Measure], values: npt.NDArray[np.float64], means: Sequence[float]
 ) -> list[TieReport | None]:
-    """One entry a measure; None for a figure of the whole run. values: float64 [queries, measures] as ranked."""
+    """One entry a measure; None where the grades do not tell which order is best, as of figures of the whole run.
+
+    values: float64 [queries, measures] as ranked.
+    """
     query, first, last = judged.hits.ties()
     best = worst = judged
     if len(query):
@@ -35,7 +38,7 @@ def report(
         worst = judged.reranked(_regrouped(judged, query, first, last, best=False))
     out: list[TieReport | None] = []
     for i, measure in enumerate(measures):
-        if measure.definition.aggregate == "run":
+        if not measure.has_tie_band:
             out.append(None)
             continue
         across = 0

@@ -312,3 +312,33 @@ def test_compare_from_python(files: Path) -> None:
     scores = seekbench.evaluate("good.trec", "qrels.txt", ["nDCG@10"])
     assert scores.mean["nDCG@10"] == scores.mean["ndcg_cut_10"] == scores.mean["ndcg@10"]
     assert "Scores of 40 queries: ndcg@10: " in repr(scores)
+
+
+def test_queries_with_unicode_line_ends_and_numbers_in_a_table(files: Path) -> None:
+    lines = [f"q{i}\thello\u2028world {i}\t{(5, 15, 100)[i % 3]}" for i in range(QUERIES)]
+    (files / "q.tsv").write_text("_id\ttext\tn\n" + "\n".join(lines) + "\n")
+    entry = as_json("eval", "qrels.txt", "good.trec", "-m", "map", "--queries", "q.tsv", "--by", "n")
+    assert list(entry["good.trec"]["map"]["slices"]["n"]) == ["5", "15", "100"]
+
+
+def test_lower_is_better_where_it_is(files: Path) -> None:
+    lines = (files / "good.trec").read_text().splitlines()
+    (files / "holes.trec").write_text(
+        "\n".join(line.replace(" d", " z") for line in lines[:60]) + "\n" + "\n".join(lines[60:])
+    )
+    out = as_json("compare", "good.trec", "holes.trec", "--qrels", "qrels.txt", "-m", "unj@5")
+    (pair,) = out["metrics"]["unj@5"]["comparisons"]
+    assert pair["delta"] > 0
+    assert pair["losses"] > 0
+    assert not pair["wins"]
+
+
+def test_what_is_not_defined_is_neither_zero_nor_nan(files: Path) -> None:
+    (files / "one").write_text("q0 0 d1 1\n")
+    for run in ("a", "b"):
+        (files / run).write_text("q0 Q0 d1 1 1.0 t\n")
+    assert as_json("eval", "one", "a", "-m", "roc_auc")["a"]["roc_auc"]["mean"] is None
+    out = as_json("compare", "a", "b", "--qrels", "one", "-m", "roc_auc")
+    assert out["metrics"]["roc_auc"]["means"] == {"a": None, "b": None}
+    text = ok("compare", "a", "b", "--qrels", "one", "-m", "roc_auc")
+    assert "nan" not in text

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from seekbench import columns, evaluate
 from seekbench.collection import Qrels
 from seekbench.errors import InputError
+from seekbench.metrics.measure import parse
 from seekbench.runs import Run, write_trec
 
 RUN = {"q1": {"a": 3.0, "b": 2.0, "c": 1.0}, "q2": {"c": 2.0, "a": 1.0}, "301": {"10": 0.5}}
@@ -320,4 +321,110 @@ def test_a_written_run_is_read_back_with_the_same_scores(tmp_path: Path) -> None
     write_trec(run, corpus, queries, tmp_path / "run.gz", "t")
     assert np.array_equal(
         evaluate(tmp_path / "run.gz", judged, NAMES).values, evaluate(run, qrels, NAMES).values
+    )
+
+
+def test_pyterriers_docno_goes_before_its_docid() -> None:
+    run = pd.DataFrame(
+        {"qid": ["q"] * 2, "docid": [0, 1], "docno": ["d7", "d9"], "rank": [0, 1], "score": [2.0, 1.0]}
+    )
+    assert evaluate(run, pd.DataFrame({"qid": ["q"], "docno": ["d7"], "label": [1]}), "mrr").mean == {
+        "mrr": 1.0
+    }
+
+
+def test_frames_of_odd_types() -> None:
+    expected = {"mrr": 0.75}
+    qrels = {"1": {"11": 1}, "2": {"10": 1}}
+    data = {"qid": ["1", "1", "2"], "docno": ["10", "11", "10"], "score": [2, 1, 1]}
+    polars = pl.DataFrame(data).with_columns(
+        pl.col("qid").cast(pl.Categorical), pl.col("docno").cast(pl.Enum(["10", "11"]))
+    )
+    assert evaluate(polars, qrels, "mrr").mean == expected
+    mixed = pd.DataFrame({**data, "docno": pd.Series(["10", 11, "10"], dtype=object)})
+    assert evaluate(mixed, qrels, "mrr").mean == expected
+    nullable = pd.DataFrame(data).astype({"score": "Int64", "qid": "string"})
+    assert evaluate(nullable, qrels, "mrr").mean == expected
+    with pytest.raises(InputError, match="LazyFrame"):
+        evaluate(pl.DataFrame(data).lazy(), qrels, "mrr")
+
+
+@pytest.mark.parametrize("run", [{"q": {None: 0.5, "a": 1.0}}, {"q": {"a": 10**400}}, {"q": {"\ud800": 1.0}}])
+def test_odd_values_of_dictionaries_are_refused(run: Any) -> None:
+    with pytest.raises(InputError):
+        evaluate(run, {"q": {"a": 1}}, "mrr")
+
+
+def test_subtopics_of_ir_measures_tuples() -> None:
+    judged = namedtuple("Qrel", ["query_id", "doc_id", "relevance", "iteration"])
+    qrels = [judged("q", "a", 1, "1"), judged("q", "a", 1, "2"), judged("q", "b", 1, "2")]
+    assert evaluate({"q": {"a": 2.0, "b": 1.0}}, qrels, "alpha_ndcg@2").mean["alpha_ndcg@2"] == 1.0
+    assert evaluate([], qrels, "mrr").mean == {"mrr": 0.0}
+
+
+@pytest.mark.parametrize(
+    "name", ["judged@1", "hole@1", "unj@1", "rbp_resid(p=0.8)", "ndcg(gains=1:5;2:1)@2", "infap"]
+)
+def test_no_tie_band_where_grades_do_not_tell_the_best_order(name: str) -> None:
+    found = evaluate({"q": {"a": 1.0, "b": 1.0}}, {"q": {"b": 0, "c": 1}}, [name])
+    assert list(found.ties.values()) == [None]
+
+
+def test_tie_bands_are_those_of_all_orders() -> None:
+    """Against brute force over the orders of tied documents."""
+    from itertools import permutations
+
+    rng = np.random.default_rng(7)
+    names = ["ndcg@2", "ndcg", "map", "mrr@2", "p@2", "recall@2", "bpref", "err@3", "rbp(p=0.8)", "rprec"]
+    for _ in range(60):
+        docs = [f"d{i}" for i in range(5)]
+        scores = rng.integers(0, 2, 5).astype(float)
+        judged = {d: int(rng.integers(0, 3)) for d in rng.permutation(docs)[:3]} | {"x": 1}
+        found = evaluate({"q": dict(zip(docs, scores.tolist(), strict=True))}, {"q": judged}, names)
+        values = []
+        for order in permutations(range(5)):
+            exact = {docs[i]: scores[i] * 100 - place for place, i in enumerate(order)}
+            values.append(evaluate({"q": exact}, {"q": judged}, names).values[0])
+        for name, low, high in zip(names, np.min(values, axis=0), np.max(values, axis=0), strict=True):
+            tie = found.ties[parse(name).name]
+            assert tie is not None
+            assert (tie.worst, tie.best) == pytest.approx((low, high), abs=1e-12), (name, scores, judged)
+
+
+def test_a_measure_that_no_query_defines_is_not_zero() -> None:
+    found = evaluate({"q": {"a": 1.0}}, {"q": {"a": 1}}, ["roc_auc", "mrr"])
+    assert math.isnan(found.mean["roc_auc"])
+    assert found.per_query.to_pylist() == [{"query_id": "q", "roc_auc": None, "mrr": 1.0}]
+    assert found.intervals()["roc_auc"] is None
+
+
+def test_collapse_is_seen_across_the_cutoff_and_below_all_cutoffs() -> None:
+    docs = {f"d{i:02}": 1.0 for i in range(30)}
+    run = {"q": {**docs, "d05": 1.0 + 1e-12}, "r": {"a": 2.0, "b": 1.0}}
+    assert any("float32" in w for w in evaluate(run, {"q": {"d05": 1}, "r": {"a": 1}}, "mrr@10").warnings)
+    deep = {"q": {**{f"x{i:02}": 99.0 - i for i in range(30)}, "a": 1.0, "b": 1.0 + 1e-12}}
+    assert any("float32" in w for w in evaluate(deep, {"q": {"b": 1}}, ["mrr@10", "map"]).warnings)
+    assert not any("float32" in w for w in evaluate(deep, {"q": {"b": 1}}, ["mrr@10"]).warnings)
+
+
+def test_one_query_has_nothing_of_anothers_rounding() -> None:
+    docs = [f"d{i}" for i in range(50)]
+    big = {"a": dict.fromkeys(docs, 2**31 - 1)}
+    small = {"b": {d: 1 + i % 2 for i, d in enumerate(docs)}}
+    run = {q: {d: float(i * 7 % 50) for i, d in enumerate(docs)} for q in "ab"}
+    both = evaluate(run, big | small, ["ndcg_rel", "g", "rndcg"])
+    assert np.array_equal(
+        both.values[1], evaluate({"b": run["b"]}, small, ["ndcg_rel", "g", "rndcg"]).values[0]
+    )
+
+
+def test_long_and_short_queries_together_need_no_table() -> None:
+    """ERR once kept a table of queries x the longest query."""
+    run = {f"q{i}": {"a": 1.0} for i in range(500)} | {"long": {f"d{i}": float(i) for i in range(3000)}}
+    qrels = {f"q{i}": {"a": 1} for i in range(500)} | {"long": dict.fromkeys(run["long"], 1)}
+    found = evaluate(run, qrels, "err")
+    assert found.of("err")[0] == pytest.approx(1 / 16)
+    r = 1 / 16
+    assert found.of("err")[-1] == pytest.approx(
+        sum(r * (1 - r) ** i / (i + 1) for i in range(3000)), rel=1e-9
     )

@@ -175,8 +175,8 @@ def test_subtopics(tmp_path: Path) -> None:
     assert table.subtopic.to_pylist() == ["1", "2", "2"]
     path = written(tmp_path, "q1 1 d1 1\nq1 2 d1 0\nq1 2 d2 1\nq1 2 d1 1\n")
     refused(read_qrels, path, 4, "query 'q1' has a judgment of 'd1' a second time (first in line 2)")
-    # column 2 is ignored where it is not needed
-    assert read_qrels(written(tmp_path, "q1 1 d1 1\nq1 2 d2 0\n")).subtopic is None
+    # one value of column 2, as in ordinary qrels, tells nothing apart
+    assert read_qrels(written(tmp_path, "q1 7 d1 1\nq1 7 d2 0\n")).subtopic is None
 
 
 def test_swapped_files_are_recognised(tmp_path: Path) -> None:

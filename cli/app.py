@@ -3,6 +3,8 @@ when it runs, so that `--help` is instant."""
 
 from __future__ import annotations
 
+import os
+
 import typer
 
 from seekbench.cli import compare, doctor, evaluate, leaderboard, ls, run, show, validate
@@ -46,6 +48,8 @@ app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:
+    # Typer checks options with pydantic, which would look through all installed packages for plugins.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     app()
 
 

@@ -195,8 +195,6 @@ def _as_json(
     """Metrics by name; `about` has the policies, counts and warnings."""
     import dataclasses
 
-    from seekbench.comparison import by_slice
-
     bounds = scores.intervals() if intervals else {}
     out: dict[str, Any] = {}
     for i, m in enumerate(scores.measures):
@@ -206,19 +204,7 @@ def _as_json(
             entry["interval"] = bounds[m.name]
         entry["ties"] = None if tie is None else dataclasses.asdict(tie)
         if by and m.definition.aggregate == "mean":
-            entry["slices"] = {
-                column: {
-                    f.slice.label: {
-                        "queries": len(f.slice.rows),
-                        "mean": f.means[0],
-                        "interval": f.intervals[0],
-                    }
-                    for f in by_slice(
-                        scores.values[:, [i]], info.slices(column, scores.query_ids, scores.qrels)
-                    )
-                }
-                for column in by
-            }
+            entry["slices"] = {column: _sliced(scores, i, info, column) for column in by}
         if per_query and m.definition.aggregate != "run":
             entry["per_query"] = dict(zip(scores.query_ids, scores.values[:, i].tolist(), strict=True))
         out[m.name] = entry
@@ -228,3 +214,13 @@ def _as_json(
         "warnings": list(scores.warnings),
     }
     return out
+
+
+def _sliced(scores: Scores, measure: int, info: QueryInfo, column: str) -> dict[str, Any]:
+    from seekbench.comparison import by_slice
+
+    parts = info.slices(column, scores.query_ids, scores.qrels)
+    return {
+        f.slice.label: {"queries": len(f.slice.rows), "mean": f.means[0], "interval": f.intervals[0]}
+        for f in by_slice(scores.values[:, [measure]], parts)
+    }

@@ -8,7 +8,7 @@ verified by the bytes, so that a figure never hangs on a hash. Nothing here is a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,6 +24,8 @@ from seekbench.errors import Report
 Codes = npt.NDArray[np.int32]
 Keys = npt.NDArray[np.uint64]
 
+#: Rows sorted at a time, about.
+_SORTED = 1 << 18
 #: Rows hashed at a time: the temporaries stay in the processor's cache.
 _BLOCK = 1 << 16
 #: Bytes of a string that are hashed word by word; no id is longer.
@@ -148,9 +150,9 @@ def _raise_repeated(table: Columns, again: npt.NDArray[np.int64], code: str, ver
 
 def repeated(keys: Keys, query: Codes, doc: pa.Array, extra: Codes | None = None) -> npt.NDArray[np.int64]:
     """Rows whose (query, document[, extra]) stood in an earlier row; keys are their hashes."""
-    ordered = np.sort(keys)
-    if not (ordered[1:] == ordered[:-1]).any():
-        return np.empty(0, np.int64)
+    with ThreadPoolExecutor(pa.cpu_count()) as threads:
+        if not any(threads.map(_has_equals, _query_blocks(keys, query))):
+            return np.empty(0, np.int64)
     by = np.argsort(keys, kind="stable")
     same = keys[by[1:]] == keys[by[:-1]]
     rows, before = by[1:][same], by[:-1][same]
@@ -165,6 +167,33 @@ def repeated(keys: Keys, query: Codes, doc: pa.Array, extra: Codes | None = None
             out.append(row)
         seen.add(unique)
     return np.asarray(out, dtype=np.int64)
+
+
+def _has_equals(block: Keys) -> bool:
+    ordered = np.sort(block)
+    return bool((ordered[1:] == ordered[:-1]).any())
+
+
+def _query_blocks(keys: Keys, query: Codes) -> Iterator[Keys]:
+    """The keys in blocks that hold all rows of their queries: sorting these is faster than sorting all at once. One
+    block where a query's rows do not stand together."""
+    first = (
+        np.concatenate([[0], np.flatnonzero(query[1:] != query[:-1]) + 1]) if len(query) else np.empty(0, int)
+    )
+    if len(np.unique(query[first])) < len(first):
+        yield keys
+        return
+    at = 0
+    while at < len(keys):
+        # The last border within reach, or the end of a query that is longer.
+        reach = int(np.searchsorted(first, at + _SORTED, side="right"))
+        stop = int(first[reach - 1]) if reach and first[reach - 1] > at else 0
+        if not stop:
+            stop = int(first[reach]) if reach < len(first) else len(keys)
+        if at + _SORTED >= len(keys):
+            stop = len(keys)
+        yield keys[at:stop]
+        at = stop
 
 
 def large_strings(values: Any) -> pa.Array:
@@ -231,25 +260,33 @@ def numbers(values: pa.Array, dtype: Any) -> npt.NDArray[Any]:
 def pair_keys(query_hashes: Keys, query: Codes, doc: pa.Array) -> Keys:
     """uint64 [rows]: hashes of pairs, from hashes of the distinct query ids."""
     out = hash_strings(doc)
+    # Hashed once more, or all pairs of a query and the document of its own id would be alike.
+    salted = _mix(query_hashes)
 
     def mix(part: slice) -> None:
-        out[part] = _mix(out[part] ^ query_hashes[query[part]])
+        # A bijection for each query, so that different short ids have different keys. Low bits are used apart.
+        value = out[part] ^ salted[query[part]]
+        value *= np.uint64(0x9E3779B97F4A7C15)
+        value ^= value >> np.uint64(32)
+        out[part] = value
 
     _in_blocks(mix, len(out))
     return out
 
 
 def hash_strings(strings: pa.Array) -> Keys:
-    """uint64 [n]: a hash of each string's bytes. Not against an adversary: matches are verified."""
+    """uint64 [n]: a hash of each string's bytes, of short ones the bytes themselves (their bits are not spread). Not
+    against an adversary: matches are verified."""
     data, offsets = _buffers(strings)
     out = np.empty(len(strings), dtype=np.uint64)
 
     def block(part: slice) -> None:
         ends = offsets[part.start : part.stop + 1]
         start, length = ends[:-1], np.diff(ends)
-        # Most ids are of 8 bytes or fewer: one word and done.
-        value = _mix(_word(data, start, length) + length.astype(np.uint64))
+        # Most ids are of 8 bytes or fewer: the word itself, which is nobody else's.
+        value = _word(data, start, length)
         left = np.flatnonzero(length > 8)
+        value[left] = _mix(value[left] + length[left].astype(np.uint64))
         place = 8
         while len(left) and place < _LONG:
             value[left] = _mix(value[left] ^ _word(data, start[left] + place, length[left] - place))
@@ -314,12 +351,13 @@ def _word(data: npt.NDArray[np.uint8], start: Any, length: Any) -> Keys:
         data = np.concatenate([data, np.zeros(8 - len(data), np.uint8)])
     # Every byte is the start of a word of this view; the last seven would reach over the end.
     view = np.ndarray((len(data) - 7,), dtype="<u8", buffer=data.data, strides=(1,))
-    at = np.minimum(start, len(data) - 8)
-    value = view[at]
-    value >>= ((start - at) * 8).clip(0, 63).astype(np.uint64)
-    short = length < 8
-    if short.any():
-        value &= _MASKS[np.minimum(length, 8)]
+    if len(start) and int(start[-1]) > len(data) - 8:  # starts ascend
+        at = np.minimum(start, len(data) - 8)
+        value = view[at]
+        value >>= ((start - at) * 8).clip(0, 63).astype(np.uint64)
+    else:
+        value = view[start]
+    value &= _MASKS[np.minimum(length, 8)]
     return np.asarray(value, dtype=np.uint64)
 
 

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -240,6 +240,10 @@ class Layout:
     blanks: bool = False
 
 
+#: Blocks that are parsed or wait for it.
+_AHEAD = pa.cpu_count()
+
+
 class _NotPlainError(Exception):
     """There is something in the file that Arrow might read otherwise than we do."""
 
@@ -257,15 +261,15 @@ def plain_columns(
     try:
         with file.opened() as (handle, share_of), ThreadPoolExecutor(pa.cpu_count()) as threads:
             blocks = _blocks(handle, share_of)
-            first, share = next(blocks, (b"", 1.0))
-            layout, begin = _head(first, layout_of, is_skipped)
+            first, stop, share = next(blocks, (b"", 0, 1.0))
+            layout, begin = _head(bytes(memoryview(first)[:stop]), layout_of, is_skipped)
             parser = _Parser(layout, is_skipped)
             into = {name: _COLUMNS[kind]() for name, (_, kind) in layout.wanted.items()}
             # A few blocks ahead keep the threads busy; all of them would be the file in memory.
-            rows, ahead = 0, deque([(threads.submit(parser, first, begin), share)])
+            rows, ahead = 0, deque([(threads.submit(parser, first, stop, begin), share)])
             while ahead:
-                while len(ahead) <= pa.cpu_count() and (following := next(blocks, None)):
-                    ahead.append((threads.submit(parser, following[0]), following[1]))
+                while len(ahead) <= _AHEAD and (following := next(blocks, None)):
+                    ahead.append((threads.submit(parser, *following[:2]), following[2]))
                 parsed, share = ahead.popleft()
                 arrays = parsed.result()
                 rows += len(arrays[0])
@@ -276,24 +280,28 @@ def plain_columns(
         return None  # the exact reader meets it again, and says what it is
 
 
-def _blocks(handle: IO[bytes], share: Callable[[], float]) -> Iterator[tuple[bytes, float]]:
-    """(whole lines with line feeds at their ends, share of the file that was read so far); the last may lack its line
-    feed."""
+def _blocks(handle: IO[bytes], share: Callable[[], float]) -> Iterator[tuple[bytes | bytearray, int, float]]:
+    """(buffer, end of the whole lines in it, share of the file that was read so far); the last line may lack its line
+    feed. Buffers are used again after `_AHEAD` + 2 blocks: fresh memory for each would take a tenth of the time."""
+    buffers = [bytearray(_BLOCK) for _ in range(_AHEAD + 3)]
     rest = b""
-    while True:
-        chunk = handle.read(_BLOCK - len(rest))
-        end = chunk.rfind(b"\n") + 1
-        if not end and len(rest) + len(chunk) >= _BLOCK:
+    for turn in count():
+        buffer, end = buffers[turn % len(buffers)], len(rest)
+        buffer[:end] = rest
+        while end < _BLOCK and (got := handle.readinto(memoryview(buffer)[end:])):  # type: ignore[attr-defined]
+            end += got
+        last = end < _BLOCK
+        stop = end if last else buffer.rfind(b"\n") + 1
+        if not stop and not last:
             raise _NotPlainError  # a line as long as a block
-        if chunk and not end:
-            rest += chunk
-            continue
-        block = b"".join((rest, memoryview(chunk)[:end]))
-        rest = chunk[end:]
-        if block:
+        rest = bytes(memoryview(buffer)[stop:end])
+        if buffer.find(b"\r", 0, stop) >= 0:
             # Arrow knows either line end; the exact reader allows a carriage return at the end of a line only.
-            yield (block.replace(b"\r\n", b"\n") if b"\r" in block else block), share()
-        if not chunk:
+            block = bytes(memoryview(buffer)[:stop]).replace(b"\r\n", b"\n")
+            yield block, len(block), share()
+        elif stop:
+            yield buffer, stop, share()
+        if last:
             return
 
 
@@ -333,33 +341,41 @@ class _Parser:
             ),
         }
 
-    def __call__(self, block: bytes, begin: int = 0) -> list[pa.Array]:
-        self._check(block, begin)
-        table = self._read(pa.BufferReader(memoryview(block)[begin:]), **self._options)
+    def __call__(self, block: bytes | bytearray, stop: int, begin: int = 0) -> list[pa.Array]:
+        controls = self._check(block, stop, begin)
+        table = self._read(pa.BufferReader(memoryview(block)[begin:stop]), **self._options)
+        # One line feed a row, and nothing else; else they are counted one kind by one.
+        if begin or controls != table.num_rows - (block[stop - 1] != 10):
+            data = np.frombuffer(block, np.uint8, stop)
+            controls -= int(np.count_nonzero(data == 10))
+            if controls and (self._layout.separator != b"\t" or controls != np.count_nonzero(data == 9)):
+                raise _NotPlainError
         return [column.chunk(0) for column in table.columns]
 
-    def _check(self, block: bytes, begin: int) -> None:
-        """Raises _NotPlainError where columns could shift unseen, or a line may be a comment. The bytes before `begin`
-        are looked at too, for carriage returns and the like."""
+    def _check(self, block: bytes | bytearray, stop: int, begin: int) -> int:
+        """How many control characters there are. Raises _NotPlainError where columns could shift unseen, or a line may
+        be a comment. The bytes before `begin` are looked at too, for carriage returns and the like."""
         separator = self._layout.separator
         # Arrow leaves a byte order mark out at the beginning of a block; here it is text.
-        if block.startswith(BOM, begin):
+        if block.startswith(BOM, begin, stop):
             raise _NotPlainError
-        if separator == b"\t" and not self._layout.blanks and b" " in block:
+        if separator == b"\t" and not self._layout.blanks and block.find(b" ", 0, stop) >= 0:
             raise _NotPlainError
         # Searching bytes for what is everywhere in them is slow, so they are compared as arrays.
-        data = np.frombuffer(block, np.uint8)
+        data = np.frombuffer(block, np.uint8, stop)
         pair = np.uint16(separator[0] * 257)
+        controls = 0
         for at in range(0, len(data), _STEP):
             part = data[at : at + _STEP + 1]
-            controls = np.count_nonzero(part < 32) - np.count_nonzero(part == 10)
-            if controls and (separator != b"\t" or controls != np.count_nonzero(part == 9)):
-                raise _NotPlainError
+            controls += int(np.count_nonzero(part[:_STEP] < 32))
             for first in (0, 1):
                 if (part[first : first + (len(part) - first) // 2 * 2].view(np.uint16) == pair).any():
                     raise _NotPlainError
-        if b"#" in block and any(self._is_skipped(m[0]) for m in _HASH_LINES.finditer(block, begin)):
+        if block.find(b"#", begin, stop) >= 0 and any(
+            self._is_skipped(m[0]) for m in _HASH_LINES.finditer(block, begin, stop)
+        ):
             raise _NotPlainError
+        return controls
 
 
 class _Growing:

@@ -428,3 +428,9 @@ def test_long_and_short_queries_together_need_no_table() -> None:
     assert found.of("err")[-1] == pytest.approx(
         sum(r * (1 - r) ** i / (i + 1) for i in range(3000)), rel=1e-9
     )
+
+
+def test_queries_that_find_their_own_documents_have_hashes_of_their_own() -> None:
+    ids = pa.array([f"{i}" for i in range(1000)], pa.large_string())
+    table = columns.Columns(ids, np.arange(1000, dtype=np.int32), ids)
+    assert len(np.unique(table.keys)) == 1000

@@ -213,13 +213,19 @@ def _print_plan(config: RunConfig, store: Any, context: Any, json_: bool) -> Non
     from seekbench import plan
     from seekbench.collection import Dataset
     from seekbench.datasets.load import stored
-    from seekbench.runner import load_dataset
+    from seekbench.runner import load_dataset, training_of
 
     datasets: dict[int, Dataset | str] = {}
     for i, spec in enumerate(config.datasets):
         there, why = stored(spec, store=store, offline=context.offline)
         datasets[i] = load_dataset(spec, store=store, context=context) if there else why
-    cells = plan.plan_cells(config, datasets, store, context)
+    cells = plan.plan_cells(
+        config,
+        datasets,
+        store,
+        context,
+        lambda i, dataset: training_of(config.datasets[i], dataset, store, context),
+    )
     if json_:
         context.progress.emit("plan", cells=[asdict(c) for c in cells])
         return

@@ -69,6 +69,30 @@ class TextView:
         return hashing.of_json([self.records.content_hash, self.template, self.language])
 
 
+@dataclass(frozen=True)
+class TrainingData:
+    """What a retriever that trains may learn from: queries of another split than the evaluated one, and the documents
+    that answer them.
+
+    query, doc: int64 [pairs], rows of `queries` and of the corpus, grade 1 or higher. split: their split; evaluated:
+    the split that figures are made on. left_out: training queries that were dropped because the evaluated split has
+    them too, by id or by text.
+    """
+
+    split: str
+    evaluated: str
+    queries: TextView
+    query: npt.NDArray[np.int64]
+    doc: npt.NDArray[np.int64]
+    left_out: int = 0
+
+    @property
+    def content_hash(self) -> str:
+        return hashing.of_json(
+            [self.split, self.queries.content_hash, self.query.tolist(), self.doc.tolist()]
+        )
+
+
 @dataclass
 class Context:
     """What the environment gives to work; nothing in it may change a score.
@@ -108,7 +132,9 @@ class Retriever(Protocol):
     the index or the scores (part of the cache keys).
 
     Optional: `release()` lets go of a loaded model; `timed = False` says that its speed means nothing;
-    `for_dataset(id, split)` gives the retriever of one dataset; `check_files(datasets)` names missing files.
+    `for_dataset(id, split)` gives the retriever of one dataset; `check_files(datasets)` names missing files;
+    `trains_on` names a split of training queries (or None), and `with_training(data)` gives the retriever that
+    learns from them.
     """
 
     Params: ClassVar[type[Params]]

@@ -24,6 +24,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "seekbench.retrievers.fusion:Fusion",
         "RRF, weighted min-max or a ranx method over other retrievers",
     ),
+    "generative": (
+        "seekbench.retrievers.generative.retriever:Generative",
+        "a decoder that writes docids (DSI and its descendants), constrained beam search",
+    ),
     "run_file": ("seekbench.retrievers.run_file:RunFile", "an existing TREC run as a system"),
 }
 

@@ -7,14 +7,15 @@ stage, what the retriever says of itself (model revision, weights' hash, library
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from seekbench import hashing
 from seekbench.collection import Dataset
 from seekbench.config import RetrieverConfig
-from seekbench.retrievers.protocol import Context, Retriever, TextView
+from seekbench.errors import InputError
+from seekbench.retrievers.protocol import Context, Retriever, TextView, TrainingData
 from seekbench.store import Store
 
 #: Code that every run passes through.
@@ -29,11 +30,25 @@ def queries_view(dataset: Dataset) -> TextView:
     return TextView(dataset.queries, dataset.query_template, dataset.language)
 
 
-def bound(config: RetrieverConfig, dataset: Dataset) -> Retriever:
-    """The retriever for this dataset: some (run files) have a path that holds the dataset's name."""
+#: Split -> the training queries of a dataset.
+TrainingOf = Callable[[str], TrainingData]
+
+
+def bound(config: RetrieverConfig, dataset: Dataset, training_of: TrainingOf) -> Retriever:
+    """The retriever for this dataset: some (run files) have a path that holds the dataset's name, some learn from a
+    split of it. Raises InputError for one that would learn from the split that is evaluated."""
     bind = getattr(config.retriever, "for_dataset", None)
     retriever: Retriever = bind(dataset.id, dataset.split) if bind else config.retriever
-    return retriever
+    split = getattr(retriever, "trains_on", None)
+    if split is None:
+        return retriever
+    if split == dataset.split:
+        raise InputError(
+            f"'{config.name}' would learn from the split '{split}', which is evaluated",
+            remedy="train on another split, or on documents alone (train: null)",
+        )
+    trained: Retriever = retriever.with_training(training_of(split))  # type: ignore[attr-defined]
+    return trained
 
 
 def _chosen(retriever: Retriever, names: frozenset[str]) -> dict[str, Any]:
@@ -152,9 +167,14 @@ def _duration(seconds: float) -> str:
 
 
 def plan_cells(
-    config: Any, datasets: Mapping[int, Dataset | str], store: Store, context: Context
+    config: Any,
+    datasets: Mapping[int, Dataset | str],
+    store: Store,
+    context: Context,
+    training_of: Callable[[int, Dataset], TrainingOf],
 ) -> list[CellPlan]:
-    """The plan of a config. datasets: by position, loaded ones, or a line that says why one is not loaded yet."""
+    """The plan of a config. datasets: by position, loaded ones, or a line that says why one is not loaded yet.
+    training_of: of a position and its dataset."""
     cells = []
     for i, spec in enumerate(config.datasets):
         dataset = datasets[i]
@@ -166,7 +186,7 @@ def plan_cells(
                 cell.stages.append(Stage("collection", "missing", dataset))
                 continue
             try:
-                retriever = bound(entry, dataset)
+                retriever = bound(entry, dataset, training_of(i, dataset))
                 identity = retriever.identity(context=context)
             except (
                 Exception

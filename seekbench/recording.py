@@ -141,6 +141,7 @@ def _write(
         },
         "k": config.k,
         "metrics": _figures(scores),
+        "training": _trained(retriever, dataset, scores),
         "primary_metric": names[0],
         "baseline": config.baseline,
         "policies": {**POLICIES, "exclusion": dataset.exclusion.kind},
@@ -199,6 +200,32 @@ def _figures(scores: Scores) -> dict[str, Any]:
             "ties": None if tie is None else asdict(tie),
         }
     return out
+
+
+def _trained(retriever: Retriever, dataset: Dataset, scores: Scores) -> dict[str, Any] | None:
+    """Of a system that learnt from another split: what, and its figures without the queries whose neighbour it learnt
+    from (`training.queries.with_neighbour`), beside which the figures over all queries say little."""
+    data = getattr(retriever, "training", None)
+    embed = getattr(retriever, "embed_queries", None)
+    if data is None or embed is None:
+        return None
+    from seekbench.training.queries import THRESHOLD, with_neighbour
+
+    near = with_neighbour(dataset, data, embed)
+    rest = scores.values[~near]
+    return {
+        "split": data.split,
+        "pairs": len(data.query),
+        "left_out": data.left_out,
+        "threshold": THRESHOLD,
+        "queries_with_neighbour": int(near.sum()),
+        "queries_without_neighbour": len(rest),
+        "without_neighbour": {
+            m.name: {"mean": m.aggregate(rest[:, i])}
+            for i, m in enumerate(scores.measures)
+            if m.definition.aggregate == "mean" and len(rest)
+        },
+    }
 
 
 def record_failure(output: Path, dataset: str, split: str, retriever: str, cause: str) -> None:

@@ -20,10 +20,11 @@ from seekbench.errors import InputError, Report, SeekbenchError
 from seekbench.leaderboard import records
 from seekbench.progress import Labelled, NoProgress
 from seekbench.recording import record, record_failure
-from seekbench.retrievers.protocol import Context, Retriever
+from seekbench.retrievers.protocol import Context, Retriever, TrainingData
 from seekbench.runs import Run
 from seekbench.search import Found, made_here, search
 from seekbench.store import Artifact, Store
+from seekbench.training.queries import training_data
 
 if TYPE_CHECKING:
     from seekbench.datasets.catalogue import DatasetSpec
@@ -73,7 +74,8 @@ def execute(
             for entry in config.retrievers:
                 _failed(outcome, output, spec.id, spec.split, entry.name, error)
             continue
-        _run_dataset(config, dataset, output, store, context, outcome, on_error)
+        training = training_of(spec, dataset, store, context)
+        _run_dataset(config, dataset, training, output, store, context, outcome, on_error)
     return outcome
 
 
@@ -101,6 +103,17 @@ def load_dataset(spec: DatasetSpec, *, store: Store, context: Context, limit: in
     return load(spec, store=store, progress=progress, offline=context.offline, limit=limit)
 
 
+def training_of(spec: DatasetSpec, dataset: Dataset, store: Store, context: Context) -> plan.TrainingOf:
+    """Gives the training queries of a split of a dataset, without any that the evaluated split has too."""
+
+    def load(split: str) -> TrainingData:
+        quiet = replace(context, progress=NoProgress())
+        other = load_dataset(replace(spec, split=split, limit=None), store=store, context=quiet)
+        return training_data(dataset, other)
+
+    return load
+
+
 def check_local_data(config: RunConfig, store: Store, context: Context) -> None:
     """Loads local collections first, so that all their defects are reported together before a model is touched."""
     report = Report()
@@ -117,6 +130,7 @@ def check_local_data(config: RunConfig, store: Store, context: Context) -> None:
 def _run_dataset(
     config: RunConfig,
     dataset: Dataset,
+    training: plan.TrainingOf,
     output: Path,
     store: Store,
     context: Context,
@@ -129,7 +143,7 @@ def _run_dataset(
     for entry in config.retrievers:
         label = f"{dataset.id} {entry.name}"
         try:
-            retriever = plan.bound(entry, dataset)
+            retriever = plan.bound(entry, dataset, training)
             lost = [n for n in retriever.needs if n not in cells]
             if lost:
                 raise SeekbenchError(f"needs {', '.join(lost)}, which failed")

@@ -1,0 +1,200 @@
+"""Documents to training texts: what of a document is given as input for its docid.
+
+Everything here is made of documents alone; queries come from a training split or a generator.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+#: Ends of sentences: a mark, perhaps a closing quote, then white space and no lower-case letter.
+_SENTENCE = re.compile(r"(?<=[.!?。！？])[\"'”’)\]]*\s+(?=[^a-z\s])|\n\s*\n")
+_WORD = re.compile(r"\w[\w'-]*")
+
+
+def sentences(text: str, *, least_words: int = 1) -> list[str]:
+    """Sentences by their marks; pieces of fewer than `least_words` words are joined to the one before."""
+    out: list[str] = []
+    for piece in _SENTENCE.split(text):
+        piece = " ".join(piece.split())
+        if not piece:
+            continue
+        if out and len(piece.split()) < least_words:
+            out[-1] = f"{out[-1]} {piece}"
+        else:
+            out.append(piece)
+    return out
+
+
+def first(title: str, text: str, rng: np.random.Generator, *, words: int = 64) -> list[str]:
+    """First-P: the first words of title and text (DSI's direct indexing took 32 tokens, the scaling study 64)."""
+    return [" ".join(f"{title} {text}".split()[:words])]
+
+
+def chunks(title: str, text: str, rng: np.random.Generator, *, words: int = 64, count: int = 10) -> list[str]:
+    """`count` windows of `words` words at random places (DaQ of the scaling study); fewer where the text is short."""
+    tokens = f"{title} {text}".split()
+    places = max(1, len(tokens) - words + 1)
+    chosen = np.sort(rng.choice(places, size=min(count, places), replace=False))
+    return [" ".join(tokens[at : at + words]) for at in chosen.tolist()]
+
+
+def inner_sentences(
+    title: str, text: str, rng: np.random.Generator, *, count: int = 11, least_words: int = 4
+) -> list[str]:
+    """Sentences at random (CorpusBrain's inner sentence selection, at most 11 a document), and the title."""
+    found = sentences(text, least_words=least_words)
+    if len(found) > count:
+        found = [found[i] for i in np.sort(rng.choice(len(found), size=count, replace=False)).tolist()]
+    return ([title] if title else []) + found
+
+
+def lead(title: str, text: str, rng: np.random.Generator, *, paragraphs: int = 3, size: int = 3) -> list[str]:
+    """Lead paragraphs (CorpusBrain's LPS): the first `paragraphs` stretches of `size` sentences."""
+    found = sentences(text)
+    out = [" ".join(found[i : i + size]) for i in range(0, paragraphs * size, size)]
+    return [p for p in out if p] or ([title] if title else [])
+
+
+def passages(text: str, *, size: int = 5, stride: int = 2) -> list[str]:
+    """Stretches of `size` sentences, each `stride` sentences after the one before (SE-DSI; whether it means 2 or 5 + 2
+    is not clear from the paper)."""
+    found = sentences(text)
+    if len(found) <= size:
+        return [" ".join(found)] if found else []
+    return [
+        " ".join(found[i : i + size])
+        for i in range(0, len(found) - size + stride, stride)
+        if found[i : i + size]
+    ]
+
+
+def rehearsal(
+    title: str, text: str, rng: np.random.Generator, *, leading_passages: int = 3, leading_sentences: int = 6
+) -> list[str]:
+    """SE-DSI's rehearsal contents, Lead: the whole document, its first passages and its first sentences. With fewer
+    than three passages the first one, with fewer than six sentences all of them."""
+    whole = " ".join(f"{title} {text}".split())
+    parts, single = passages(text), sentences(text)
+    kept = parts[:leading_passages] if len(parts) >= leading_passages else parts[:1]
+    return list(dict.fromkeys([whole, *kept, *single[:leading_sentences]]))
+
+
+def central(
+    title: str, text: str, rng: np.random.Generator, *, passages_kept: int = 1, sentences_kept: int = 6
+) -> list[str]:
+    """SE-DSI's rehearsal contents, Sum: the whole document, and the passages and sentences that TextRank finds most
+    central (Mihalcea & Tarau 2004: similarity is words in common over the logarithms of the lengths)."""
+    whole = " ".join(f"{title} {text}".split())
+    top = [
+        _central(found, n)
+        for found, n in ((passages(text), passages_kept), (sentences(text), sentences_kept))
+    ]
+    return list(dict.fromkeys([whole, *top[0], *top[1]]))
+
+
+def _central(texts: Sequence[str], count: int) -> list[str]:
+    """The `count` texts of the highest TextRank, in the order of the document."""
+    if len(texts) <= count:
+        return list(texts)
+    words = [{w.lower() for w in _WORD.findall(t)} for t in texts]
+    size = np.array([len(w) for w in words], dtype=np.float64)
+    common = np.array([[len(a & b) for b in words] for a in words], dtype=np.float64)
+    np.fill_diagonal(common, 0)
+    logs = np.log(np.maximum(size, 1))
+    weights = common / np.maximum(logs[:, None] + logs[None, :], 1e-9)
+    total = weights.sum(axis=1, keepdims=True)
+    step = np.divide(weights, total, out=np.full_like(weights, 1 / len(texts)), where=total > 0)
+    rank = np.full(len(texts), 1 / len(texts))
+    for _ in range(50):
+        rank = 0.15 / len(texts) + 0.85 * rank @ step
+    return [texts[i] for i in sorted(np.argsort(-rank, kind="stable")[:count].tolist())]
+
+
+class KeywordQueries:
+    """Pseudo-queries where no generator is at hand: samples of a document's words, drawn by tf-idf.
+
+    A stand-in for generated queries that needs no model: the words that tell a document from others, in the order in
+    which they stand there, as a searcher would type them. Its document frequencies come from the corpus alone.
+    """
+
+    def __init__(self, texts: Iterator[list[str]]) -> None:
+        self.frequency: dict[str, int] = {}
+        self.documents = 0
+        for block in texts:
+            for text in block:
+                self.documents += 1
+                for word in set(self._words(text)):
+                    self.frequency[word] = self.frequency.get(word, 0) + 1
+
+    @staticmethod
+    def _words(text: str) -> list[str]:
+        return [w.lower() for w in _WORD.findall(text)]
+
+    def __call__(
+        self,
+        title: str,
+        text: str,
+        rng: np.random.Generator,
+        *,
+        count: int = 10,
+        words: tuple[int, int] = (3, 9),
+    ) -> list[str]:
+        """`count` queries of a few words each; fewer where there are too few words."""
+        tokens = self._words(f"{title} {text}")
+        distinct = list(dict.fromkeys(tokens))
+        if not distinct:
+            return []
+        many: Mapping[str, int] = {w: tokens.count(w) for w in distinct}
+        weight = np.array(
+            [
+                (1 + np.log(many[w])) * np.log((1 + self.documents) / self.frequency.get(w, 1))
+                for w in distinct
+            ]
+        )
+        weight = np.maximum(weight, 1e-6)
+        # Nobody searches for the words that every document has.
+        weight = weight**2 / (weight**2).sum()
+        out = []
+        for _ in range(count):
+            size = min(len(distinct), int(rng.integers(words[0], words[1] + 1)))
+            chosen = rng.choice(len(distinct), size=size, replace=False, p=weight)
+            out.append(" ".join(distinct[i] for i in np.sort(chosen).tolist()))
+        return list(dict.fromkeys(out))
+
+
+#: Kinds of training texts that need nothing but the document.
+KINDS: Mapping[str, Callable[..., list[str]]] = {
+    "first": first,
+    "chunks": chunks,
+    "sentences": inner_sentences,
+    "lead": lead,
+    "rehearsal": rehearsal,
+    "rehearsal_sum": central,
+}
+
+
+def make(
+    kind: str,
+    titles: Sequence[str],
+    texts: Sequence[str],
+    *,
+    seed: int,
+    start: int = 0,
+    maker: Any = None,
+    **options: Any,
+) -> tuple[list[int], list[str]]:
+    """(document row, text) of the training texts of documents start .. start + len(texts). A document's texts depend on
+    the seed and its row alone, not on the blocks that a corpus is read in."""
+    rows: list[int] = []
+    out: list[str] = []
+    function = maker or KINDS[kind]
+    for i, (title, text) in enumerate(zip(titles, texts, strict=True), start):
+        made = function(title, text, np.random.default_rng([seed, i]), **options)
+        rows += [i] * len(made)
+        out += made
+    return rows, out

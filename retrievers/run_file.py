@@ -53,6 +53,7 @@ class RunFile:
         "seekbench.retrievers.run_file",
         "seekbench.trec",
         "seekbench.textfile",
+        "seekbench.zstd",
         "seekbench.columns",
     )
     needs: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from seekbench.errors import Report
-from seekbench.textfile import ZstdReader
+from seekbench.zstd import ZstdReader
 
 #: Endings of compressed files.
 COMPRESSED = (".gz", ".zst")

@@ -136,6 +136,9 @@ class Generative:
         "seekbench.retrievers.generative.models.vector",
         "seekbench.training.trainer",
         "seekbench.training.schedule",
+        "seekbench.retrievers.generative",
+        "seekbench.retrievers.generative.docids",
+        "seekbench.retrievers.generative.docids.report",
         *DOCID_MODULES,
         *Dense.modules,
     )

@@ -262,6 +262,8 @@ def _blocks(handle: IO[bytes], share: Callable[[], float]) -> Iterator[tuple[byt
         if buffer.find(b"\r", 0, stop) >= 0:
             # Arrow knows either line end; the exact reader allows a carriage return at the end of a line only.
             block = bytes(memoryview(buffer)[:stop]).replace(b"\r\n", b"\n")
+            if b"\r" in block:  # Arrow would begin a row after it
+                raise _NotPlainError
             yield block, len(block), share()
         elif stop:
             yield buffer, stop, share()

@@ -301,3 +301,9 @@ def test_any_bytes_are_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, kind: str
 ) -> None:
     fuzz_readers.check(kind, data, tmp_path_factory.getbasetemp() / "fuzz")
+
+
+def test_a_carriage_return_in_a_line_makes_no_row(tmp_path: Path) -> None:
+    """With as many control characters as rows: one line feed is missing at the end, one row too many is read."""
+    path = written(tmp_path, "q1 0 d1 1\r\nq1 0 d2 1\rq1 0 d3 1\r\nq1 0 d4 1")
+    refused(read_qrels, path, 2, "a carriage return inside the line")

@@ -10,17 +10,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from seekbench import hashing
 from seekbench.collection import Records
-from seekbench.errors import SeekbenchError
+from seekbench.errors import InputError, SeekbenchError
 from seekbench.retrievers import protocol
 from seekbench.retrievers.dense import Dense, DenseParams
 from seekbench.retrievers.generative import examples as examples_
@@ -110,13 +110,25 @@ class GenerativeParams(protocol.Params):
 
     def model_post_init(self, context: Any, /) -> None:
         self._base = (context or {}).get("base")
+
+    @field_validator("docids")
+    @classmethod
+    def _known_docids(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            make(str(value.get("type", "semantic")), {k: v for k, v in value.items() if k != "type"})
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is no multiple of {self.heads} heads")
-        make(str(self.docids.get("type", "semantic")), {k: v for k, v in self.docids.items() if k != "type"})
+        return self
 
 
 class Generative:
-    """See the module. `trains_on` and `with_training` give the training split's queries."""
+    """A decoder on vectors of a frozen encoder writes docids; see docs/retrievers.md."""
 
     Params: ClassVar[type[protocol.Params]] = GenerativeParams
     index_params: ClassVar[frozenset[str]] = frozenset(

@@ -156,6 +156,23 @@ def test_queries_of_a_training_split(folder: Path) -> None:
     assert set(told["without_neighbour"]) == {"mrr@10", "success@1"}
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"docids": {"type": "semnatic"}}, "unknown docids 'semnatic'"),
+        ({"docids": {"type": "semantic", "kk": 3}}, "unknown parameter"),
+        ({"width": 30}, "width 30 is no multiple of 4 heads"),
+        ({"training": {"stpes": 3}}, "has no key 'stpes'"),
+        ({"inputs": [{"kind": "sentense"}]}, "not 'sentense'"),
+    ],
+)
+def test_wrong_parameters_are_said_with_their_line(folder: Path, wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as error:
+        run(folder, wrong)
+    assert said in str(error.value)
+    assert "c.yaml:1" in str(error.value)
+
+
 def test_the_evaluated_split_can_not_be_learnt_from(folder: Path) -> None:
     outcome = run(folder, {**SMALL, "train": "test", "inputs": [{"kind": "queries"}]})
     assert "would learn from the split 'test', which is evaluated" in outcome.failures[0].cause

@@ -91,8 +91,15 @@ class HitColumns(Columns):
         if len(again):
             _raise_repeated(self, again, "duplicate-hit", "has document", "a document can have one rank only")
 
+    @cached_property
+    def finite(self) -> bool:
+        """Whether all scores are numbers and finite."""
+        return bool(np.isfinite(self.scores).all())
+
     def refuse_nan(self) -> None:
         """Raises InputError for scores that are NaN."""
+        if self.finite:
+            return
         bad = np.flatnonzero(np.isnan(self.scores))
         if not len(bad):
             return

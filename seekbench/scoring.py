@@ -78,7 +78,7 @@ def _warnings(
         out.append(
             f"only {found} of {relevant} relevant documents are in the run; are these the judgments of its collection?"
         )
-    infinite = int(np.isinf(hits.scores).sum())
+    infinite = 0 if hits.finite else int(np.isinf(hits.scores).sum())
     if infinite:
         out.append(f"{infinite} scores are infinite")
     # A measure without a cutoff reads the whole ranking.

@@ -352,13 +352,17 @@ class _Growing:
         self._room, self._used = np.empty(0, dtype), 0
 
     def add(self, values: npt.NDArray[Any], share: float) -> None:
-        end = self._used + len(values)
+        self.room(len(values), share)[:] = values
+
+    def room(self, size: int, share: float) -> npt.NDArray[Any]:
+        """Room at the end, to be filled."""
+        begin, end = self._used, self._used + size
         if end > len(self._room):
             room = np.empty(max(int(end / share * 1.02) + _SPARE, len(self._room) * 3 // 2), self._room.dtype)
             room[: self._used] = self._room[: self._used]
             self._room = room
-        self._room[self._used : end] = values
         self._used = end
+        return self._room[begin:end]
 
     def finished(self) -> npt.NDArray[Any]:
         return self._room[: self._used]
@@ -397,7 +401,7 @@ class _Text:
         if (offsets[1:] == offsets[:-1]).any():
             raise _NotPlainError
         self._bytes.add(np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]], share)
-        self._ends.add(offsets[1:] + (self._last - offsets[0]), share)
+        np.add(offsets[1:], self._last - offsets[0], out=self._ends.room(len(values), share))
         self._last += int(offsets[-1] - offsets[0])
 
     def extend(self, values: Sequence[str]) -> None:

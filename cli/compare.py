@@ -122,10 +122,6 @@ def compare(
         out = _as_json(found, scores, ids, values, chosen, first, changed, per_query, info, by or [])
         typer.echo(json.dumps(figures.plain(out), indent=2, ensure_ascii=False, allow_nan=False))
         return
-    if format is Format.trec:
-        raise InputError(
-            "compare has no such format", where="--format", remedy="table, md, latex, csv or json"
-        )
     figures.warn(scores)
     if per_query:
         grids = [_per_query(found, values, chosen, names, ids, info)]
@@ -221,7 +217,7 @@ def _aligned(scores: dict[str, Scores]) -> tuple[list[str], npt.NDArray[np.float
 
 def _table(found: Comparison, first: int, scores: dict[str, Scores]) -> Grid:
     from seekbench.cli.evaluate import tie_notes
-    from seekbench.tables import Grid, Text
+    from seekbench.tables import Grid, Text, best_shown
 
     base = found.systems[first]
     pairs = {p.b: p for p in found.pairs}
@@ -240,7 +236,7 @@ def _table(found: Comparison, first: int, scores: dict[str, Scores]) -> Grid:
     ]
     if found.groups is not None:
         columns.append("group")
-    best = figures.best(found.means, found.lower)
+    best = best_shown(found.means, found.lower)
     rows = []
     for i in sorted(range(len(found.systems)), key=lambda i: figures.place(found.means[i], found.lower)):
         mean = found.means[i]

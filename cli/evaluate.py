@@ -104,11 +104,11 @@ def _joined(grids: list[Grid]) -> Grid:
 
 
 def _means(scores: dict[str, Scores], names: list[str], intervals: bool) -> Grid:
-    from seekbench.tables import Grid, Text
+    from seekbench.tables import Grid, Text, best_shown
 
     first = next(iter(scores.values()))
     best = {
-        m.name: figures.best([s.mean[m.name] for s in scores.values()], m.definition.lower)
+        m.name: best_shown([s.mean[m.name] for s in scores.values()], m.definition.lower)
         for m in first.measures
     }
     columns, plain = ["run", "queries"], ["run", "queries"]

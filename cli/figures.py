@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from seekbench.metrics import DEFAULT_METRICS
+
 if TYPE_CHECKING:
     from seekbench.metrics.evaluate import Scores
     from seekbench.query_info import QueryInfo
     from seekbench.tables import Grid
-
-#: What is shown where no metric is asked for.
-METRICS = ("ndcg@10", "recall@100", "map", "mrr@10")
 
 
 class Format(enum.StrEnum):
@@ -50,7 +49,9 @@ RUNS = typer.Argument(
     help="TREC run files, plain, .gz or .zst; PATH or NAME=PATH, a result folder of `seekbench run`, or - for stdin."
 )
 METRIC = typer.Option(
-    "--metric", "-m", help="Once a metric, in any tool's spelling.  [default: " + ", ".join(METRICS) + "]"
+    "--metric",
+    "-m",
+    help="Once a metric, in any tool's spelling.  [default: " + ", ".join(DEFAULT_METRICS) + "]",
 )
 FORMAT = typer.Option("--format", "-f", help="How to print it.")
 TIES = typer.Option("--tie-break", help="How documents of equal score are ranked.")
@@ -114,12 +115,11 @@ def score_files(
     report, out = Report(), {}
     measures, judgments = None, None
     try:
-        measures = parse_all(list(names or METRICS), where="--metric")
+        measures = parse_all(list(names or DEFAULT_METRICS), where="--metric")
     except InputError as error:
         report.extend(error.report)
     try:
         judgments = read_qrels(qrels)
-        judgments.refuse_repeated()
     except InputError as error:
         report.extend(error.report)
     for run in runs:
@@ -216,7 +216,12 @@ def show(grids: Sequence[Grid], format: Format) -> None:
     import sys
 
     from seekbench import tables
+    from seekbench.errors import InputError
 
+    if format is Format.trec:
+        raise InputError(
+            "only `seekbench eval` has this format", where="--format", remedy="table, md, latex, csv or json"
+        )
     if format is not Format.table:
         typer.echo(tables.render(grids, format.value), nl=False)  # type: ignore[arg-type]
         return
@@ -231,12 +236,6 @@ def show(grids: Sequence[Grid], format: Format) -> None:
         console.print(tables.as_rich(grid, console.width))
         for line in grid.notes:
             console.print(line, style="dim", markup=False, highlight=False)
-
-
-def best(values: Sequence[float], lower: bool) -> float | None:
-    """The best figure as it is shown, None where none is defined."""
-    shown = [round(v, 4) for v in values if math.isfinite(v)]
-    return (min(shown) if lower else max(shown)) if shown else None
 
 
 def place(value: float, lower: bool) -> float:

@@ -54,7 +54,7 @@ def leakage(
     rows = np.unique(np.concatenate([judged[n] for n in names]))
     texts = collection.queries.texts("{text}")
     normal = {int(r): _normal(texts[int(r)]) for r in rows}
-    vectors = _vectors([texts[int(r)] for r in rows], embed)
+    vectors = unit_vectors([texts[int(r)] for r in rows], embed)
     place = np.full(len(collection.queries), -1, dtype=np.int64)
     place[rows] = np.arange(len(rows))
     relevant = {n: _relevant(collection, n) for n in names}
@@ -62,7 +62,7 @@ def leakage(
     for first, second in combinations(names, 2):
         own = np.setdiff1d(judged[first], judged[second])
         theirs = np.setdiff1d(judged[second], judged[first])
-        at, to, cosine = _close(vectors, place[own], place[theirs], threshold)
+        at, to, cosine = close_pairs(vectors, place[own], place[theirs], threshold)
         for split, other, rows, others, mine, its in (
             (first, second, own, theirs, at, to),
             (second, first, theirs, own, to, at),
@@ -134,7 +134,7 @@ def _normal(text: str) -> str:
     return _NOT_WORD.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
 
 
-def _vectors(texts: list[str], embed: Embed | None) -> Any:
+def unit_vectors(texts: list[str], embed: Embed | None) -> Any:
     """One row of length 1 a text: dense float32 of `embed`, or sparse TF-IDF."""
     if embed is not None:
         dense = np.asarray(embed(texts), dtype=np.float32)
@@ -167,7 +167,7 @@ def _tfidf(texts: list[str]) -> Any:
     return (diags_array(1 / np.maximum(lengths, 1e-12)) @ matrix).tocsr().astype(np.float32)
 
 
-def _close(
+def close_pairs(
     vectors: Any, own: IntArray, theirs: IntArray, threshold: float
 ) -> tuple[IntArray, IntArray, npt.NDArray[np.float32]]:
     """(own, theirs, cosine) of all pairs at or above the threshold, a block of queries at a time."""

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from seekbench import yamlfile
 from seekbench.errors import InputError, Report, did_you_mean
+from seekbench.metrics import DEFAULT_METRICS
 from seekbench.yamlfile import Marked, Path_
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from seekbench.metrics.measure import Measure
     from seekbench.retrievers.protocol import Retriever
 
-DEFAULT_METRICS = ("ndcg@10", "recall@100", "map", "mrr@10")
 #: what a retriever's name may look like: it becomes a folder name and a run tag
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._+=,-]*$")
 _MOST_VARIANTS = 1000

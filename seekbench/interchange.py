@@ -37,15 +37,7 @@ def hits_of(run: Any, *, name: str = "run") -> HitColumns:
         return read_run(Path(run).expanduser())
     if _is_ranx(run, "Run"):
         run = run.run
-    if isinstance(run, Mapping) or _is_typed_dict(run):
-        query_ids, query, doc, values = _flat(run, name)
-        return HitColumns(
-            query_ids, query, doc, _scores(values, name, query_ids, query, doc), source=Source(name)
-        )
-    table = _frame(run, name)
-    query_ids, query = coded(_ids(table, QUERY, name))
-    doc = large_strings(_ids(table, DOCUMENT, name))
-    values = _column(table, SCORE, name)
+    query_ids, query, doc, values, _ = _rows(run, SCORE, name)
     return HitColumns(
         query_ids, query, doc, _scores(values, name, query_ids, query, doc), source=Source(name)
     )
@@ -63,23 +55,26 @@ def judgments_of(qrels: Any, *, name: str = "qrels") -> JudgmentColumns:
         return read_qrels(Path(qrels).expanduser())
     if _is_ranx(qrels, "Qrels"):
         qrels = qrels.qrels
-    if isinstance(qrels, Mapping) or _is_typed_dict(qrels):
-        query_ids, query, doc, values = _flat(qrels, name)
-        return JudgmentColumns(
-            query_ids, query, doc, _grades(values, name, query_ids, query, doc), source=Source(name)
-        )
-    table = _frame(qrels, name)
+    query_ids, query, doc, values, table = _rows(qrels, GRADE, name)
+    grades = _grades(values, name, query_ids, query, doc)
+    topic = None if table is None else next((n for n in SUBTOPIC if n in table.column_names), None)
+    subtopic = None
+    # TREC's column 2 is 0 everywhere where nothing is told apart.
+    if table is not None and topic is not None and len(pc.unique(table.column(topic))) > 1:
+        subtopic = large_strings(_as_ids(table.column(topic), topic, name))
+    return JudgmentColumns(query_ids, query, doc, grades, subtopic, source=Source(name))
+
+
+def _rows(
+    data: Any, numbers: tuple[str, ...], name: str
+) -> tuple[pa.Array, Any, pa.Array, Any, pa.Table | None]:
+    """(query ids, int32 query of each row, documents, values, the frame if it is one) of a dictionary of dictionaries
+    or a frame. numbers: what the column of the values may be called."""
+    if isinstance(data, Mapping) or _is_typed_dict(data):
+        return *_flat(data, name), None
+    table = _frame(data, name)
     query_ids, query = coded(_ids(table, QUERY, name))
-    doc = large_strings(_ids(table, DOCUMENT, name))
-    grades = _grades(_column(table, GRADE, name), name, query_ids, query, doc)
-    topic = next((n for n in SUBTOPIC if n in table.column_names), None)
-    if topic is not None and len(pc.unique(table.column(topic))) < 2:
-        topic = None  # TREC's column 2, which is 0 where nothing is told apart
-    return JudgmentColumns(
-        query_ids, query, doc, grades,
-        None if topic is None else large_strings(_as_ids(table.column(topic), topic, name)),
-        source=Source(name),
-    )  # fmt: skip
+    return query_ids, query, large_strings(_ids(table, DOCUMENT, name)), _column(table, numbers, name), table
 
 
 def _is_ranx(value: Any, kind: str) -> bool:

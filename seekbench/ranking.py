@@ -98,11 +98,11 @@ def _spans(start: Ints, length: Ints) -> Ints:
 
 @dataclass(frozen=True)
 class Joined:
-    """judged: the join; query_ids: Arrow large_string of the judged queries, in their order; facts: counts for the
-    record: `queries`, `queries_missing`, `queries_unjudged` (of the run), `hits`, `hits_excluded`, `hits_judged`."""
+    """judged: the join, with the judged queries' ids; ranking: the whole run; facts: counts for the record: `queries`,
+    `queries_missing`, `queries_unjudged` (of the run), `hits`, `hits_excluded`, `hits_judged`."""
 
     judged: Judged
-    query_ids: pa.Array
+    ranking: Ranking
     facts: Mapping[str, int]
 
 
@@ -153,7 +153,7 @@ def join_columns(
     )
     judged = _matched(hits, judgments, at, qrels, place, ranking, order, subtopics, ids)
     facts |= {"hits_judged": len(judged.rank)}
-    return Joined(judged, ids, facts)
+    return Joined(judged, ranking, facts)
 
 
 def _refuse_others(hits: HitColumns, judgments: JudgmentColumns, known: int, most: float) -> None:

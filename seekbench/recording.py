@@ -209,7 +209,8 @@ def _trained(retriever: Retriever, dataset: Dataset, scores: Scores) -> dict[str
     embed = getattr(retriever, "embed_queries", None)
     if data is None or embed is None:
         return None
-    from seekbench.training.queries import THRESHOLD, with_neighbour
+    from seekbench.datasets.leakage import THRESHOLD
+    from seekbench.training.queries import with_neighbour
 
     near = with_neighbour(dataset, data, embed)
     rest = scores.values[~near]

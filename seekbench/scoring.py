@@ -52,7 +52,7 @@ def evaluate_columns(
     return of_judged(
         joined.judged,
         measures,
-        query_ids=joined.query_ids.to_pylist(),
+        query_ids=joined.judged.query_ids or (),
         policies=policies.said(),
         facts={**joined.facts, "queries_without_positives": without},
         warnings=_warnings(hits, joined, without, measures, policies),
@@ -97,14 +97,14 @@ def _warnings(
 def _collapsed(joined: Joined, k: int | None) -> int:
     """Judged queries in which two scores became equal as float32, where a stretch of equal scores that begins within k
     has them."""
-    ranking = joined.judged.hits
-    places = np.asarray(getattr(ranking, "collapsed", ()), dtype=np.int64)
+    ranking = joined.ranking
+    places = ranking.collapsed
     if not len(places):
         return 0
     query, first, last = ranking.ties()
     if k is not None:
         query, first, last = query[first < k], first[first < k], last[first < k]
-    start = ranking.start[query]  # type: ignore[attr-defined]
+    start = ranking.start[query]
     # Stretches that hold a place whose score differs from that of the place before.
     found = np.searchsorted(places, start + last, side="right") > np.searchsorted(
         places, start + first, side="right"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,12 @@ class Grid:
 
     def cells(self) -> list[list[Text]]:
         return [[c if isinstance(c, Text) else Text(c) for c in row] for row in self.rows]
+
+
+def best_shown(values: Iterable[float | None], lower: bool) -> float | None:
+    """The best figure, the lowest if `lower`, as tables show it; None where none is defined."""
+    shown = [round(v, 4) for v in values if v is not None and math.isfinite(v)]
+    return (min(shown) if lower else max(shown)) if shown else None
 
 
 def render(grids: Iterable[Grid], format: Format) -> str:

@@ -157,11 +157,12 @@ def _check_options(entry: Input, maker: Any) -> None:
     import inspect
 
     function = maker.__call__ if maker is not None else pairs.KINDS[entry.kind]
+    # The words of keyword queries are a range, and no number.
     known = [
         p.name
         for p in inspect.signature(function).parameters.values()
-        if p.kind is p.KEYWORD_ONLY and p.name != "words"
-    ] + (["words"] if maker is None and "words" in inspect.signature(function).parameters else [])
+        if p.kind is p.KEYWORD_ONLY and (maker is None or p.name != "words")
+    ]
     for name in entry.options:
         if name not in known:
             raise InputError(

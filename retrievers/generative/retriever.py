@@ -339,7 +339,7 @@ class Generative:
         tasks = [
             _Task(
                 found.inputs[kind].kind, weight, np.flatnonzero((found.kind == kind) & ~found.held_out), found.doc,
-                vectors, targets, t.smoothing, t.noise, p.seed,
+                vectors, targets, t.smoothing, t.noise,
             )
             for kind, weight in examples_.weights(found).items()
         ]  # fmt: skip
@@ -436,7 +436,7 @@ class _Task:
 
     def __init__(
         self, name: str, weight: float, rows: npt.NDArray[np.int64], doc: npt.NDArray[np.int64],
-        vectors: npt.NDArray[np.float32], targets: _Targets, smoothing: float, noise: float, seed: int,
+        vectors: npt.NDArray[np.float32], targets: _Targets, smoothing: float, noise: float,
     ) -> None:  # fmt: skip
         self.name, self.weight, self.rows, self.doc = name, weight, rows, doc
         self.vectors, self.targets, self.smoothing, self.noise = vectors, targets, smoothing, noise

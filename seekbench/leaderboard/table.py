@@ -20,7 +20,7 @@ from seekbench.leaderboard import records
 from seekbench.metrics.measure import parse
 from seekbench.statistics.corrections import holm
 from seekbench.statistics.paired import paired_t
-from seekbench.tables import Grid, Text
+from seekbench.tables import Grid, Text, best_shown
 
 #: Two-sided level of the paired t-test, Holm-adjusted over all comparisons of the table.
 ALPHA = 0.05
@@ -312,15 +312,14 @@ def _compare(
 
 def _mark_best(board: Leaderboard) -> None:
     """The best figure of each column as it is displayed; several where they print alike."""
-    best = min if board.lower else max
     for j in range(len(board.datasets)):
-        shown = [round(r.cells[j].score, 4) for r in board.rows if r.cells[j].score is not None]  # type: ignore[arg-type]
+        best = best_shown((r.cells[j].score for r in board.rows), board.lower)
         for row in board.rows:
             score = row.cells[j].score
-            row.cells[j].best = score is not None and round(score, 4) == best(shown)
-    means = [round(r.mean, 4) for r in board.rows if r.mean is not None]
+            row.cells[j].best = score is not None and round(score, 4) == best
+    best = best_shown((r.mean for r in board.rows), board.lower)
     for row in board.rows:
-        row.best = row.mean is not None and round(row.mean, 4) == best(means)
+        row.best = row.mean is not None and round(row.mean, 4) == best
 
 
 def as_json(board: Leaderboard) -> dict[str, Any]:

@@ -3,7 +3,6 @@ evaluated ones are close to them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,15 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from seekbench.collection import Dataset, Records
+from seekbench.datasets.leakage import THRESHOLD, Embed, close_pairs, unit_vectors
 from seekbench.errors import InputError
 from seekbench.retrievers.protocol import TextView, TrainingData
-
-#: (texts) -> float32 [texts, dim]
-Embed = Callable[[list[str]], npt.NDArray[np.float32]]
-
-#: Cosine from which two queries count as near-duplicates, as in `datasets.leakage`.
-THRESHOLD = 0.9
-_BLOCK = 1024
 
 
 def training_data(evaluated: Dataset, other: Dataset) -> TrainingData:
@@ -54,22 +47,19 @@ def _words(text: str) -> str:
 def with_neighbour(evaluated: Dataset, data: TrainingData, embed: Embed) -> npt.NDArray[np.bool_]:
     """bool [queries of `evaluated`]: which have a training query of cosine THRESHOLD or more that shares a relevant
     document with them. A system that was trained on that query knows the answer."""
-    asked = _unit(embed(evaluated.queries.texts(evaluated.query_template)))
-    known = _unit(embed(data.queries.texts()))
+    asked = evaluated.queries.texts(evaluated.query_template)
+    known = data.queries.texts()
     positive = evaluated.qrels.grades > 0
     relevant = _sets(evaluated.qrels.query_rows()[positive], evaluated.qrels.doc_rows[positive], len(asked))
     answers = _sets(data.query, data.doc, len(known))
+    vectors = unit_vectors(asked + known, embed)
+    rows, others, _ = close_pairs(
+        vectors, np.arange(len(asked)), np.arange(len(asked), len(vectors)), THRESHOLD
+    )
     out = np.zeros(len(asked), dtype=np.bool_)
-    for at in range(0, len(asked), _BLOCK):
-        rows, others = np.nonzero(asked[at : at + _BLOCK] @ known.T >= THRESHOLD - 1e-6)
-        for row, other in zip((rows + at).tolist(), others.tolist(), strict=True):
-            out[row] |= not relevant[row].isdisjoint(answers[other])
+    for row, other in zip(rows.tolist(), others.tolist(), strict=True):
+        out[row] |= not relevant[row].isdisjoint(answers[other])
     return out
-
-
-def _unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, np.float32(1e-12)), dtype=np.float32)
 
 
 def _sets(query: npt.NDArray[Any], doc: npt.NDArray[Any], queries: int) -> list[set[int]]:

@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -80,7 +80,6 @@ class Outcome:
     best: float | None = None
     stopped_early: bool = False
     resumed_at: int = 0
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def train(

@@ -342,3 +342,9 @@ def test_what_is_not_defined_is_neither_zero_nor_nan(files: Path) -> None:
     assert out["metrics"]["roc_auc"]["means"] == {"a": None, "b": None}
     text = ok("compare", "a", "b", "--qrels", "one", "-m", "roc_auc")
     assert "nan" not in text
+
+
+def test_trec_evals_columns_are_evals_alone(files: Path) -> None:
+    result = call("compare", "good.trec", "better.trec", "--qrels", "qrels.txt", "-m", "map", "-f", "trec")
+    assert result.exit_code == 2
+    assert "only `seekbench eval` has this format" in result.stderr

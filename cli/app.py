@@ -7,7 +7,7 @@ import os
 
 import typer
 
-from seekbench.cli import compare, doctor, evaluate, leaderboard, ls, run, show, validate
+from seekbench.cli import compare, doctor, evaluate, leaderboard, ls, run, show, study, validate
 
 app = typer.Typer(
     name="seekbench",
@@ -45,6 +45,7 @@ app.command("ls")(ls.ls)
 app.command("show")(show.show)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("doctor")(doctor.doctor)
+app.add_typer(study.app, name="study")
 
 
 def main() -> None:

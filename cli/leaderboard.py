@@ -27,6 +27,9 @@ def leaderboard(
 ) -> None:
     """Show systems x datasets from the results of any runs.
 
+    Where a system learnt from another split, a second column (†) compares all systems on the queries that are close
+    to no training query with the same answer.
+
     Example:  seekbench leaderboard results/a results/b --metric recall@100 --baseline bm25
     """
     import json

@@ -8,7 +8,7 @@ judgments, metrics or result files; ids never reach it, only row numbers.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -97,7 +97,9 @@ class TrainingData:
 class Context:
     """What the environment gives to work; nothing in it may change a score.
 
-    runs: for composites, the runs of the retrievers that they named, for the same queries.
+    runs: for composites, the runs of the retrievers that they named, for the same queries. shared: of (type,
+    retriever, documents), the index of another retriever, from the store or made now: (its folder, its facts); stored:
+    of (kind, recipe, maker), the folder of any other artifact. Both are None where there is no store.
     """
 
     progress: Progress = field(default_factory=NoProgress)
@@ -106,6 +108,8 @@ class Context:
     offline: bool = False
     trust_remote_code: bool = False
     runs: Mapping[str, Run] = field(default_factory=dict)
+    shared: Callable[[str, Any, TextView], tuple[Path, Mapping[str, Any]]] | None = None
+    stored: Callable[[str, Mapping[str, Any], Callable[[Path], Mapping[str, Any]]], Path] | None = None
 
 
 @runtime_checkable

@@ -94,6 +94,13 @@ def load(path: Path, overrides: Sequence[str] = (), *, shown: str | None = None)
         raise InputError(
             "a config is a mapping", where=shown or str(path), line=1, remedy="see `seekbench ls configs`"
         )
+    if isinstance(marked.value.get("study"), str):
+        raise InputError(
+            "this is the file of a study, not a run config",
+            where=shown or str(path),
+            line=marked.where(("study",))[1],
+            remedy=f"seekbench study {marked.value['study']} {str(shown or path).removesuffix(' (shipped)')}",
+        )
     for override in overrides:
         try:
             _override(marked, override)

@@ -57,7 +57,7 @@ def _chosen(retriever: Retriever, names: frozenset[str]) -> dict[str, Any]:
 
 
 def index_recipe(
-    config: RetrieverConfig,
+    type: str,
     retriever: Retriever,
     documents: TextView,
     identity: Mapping[str, Any],
@@ -70,7 +70,7 @@ def index_recipe(
     resolve = getattr(retriever, "recipe", None)
     return {
         "resolved": dict(resolve(documents, context=context)) if resolve else {},
-        "subject": config.type,
+        "subject": type,
         "documents": {
             "content": documents.records.content_hash,
             "template": documents.template,
@@ -83,7 +83,7 @@ def index_recipe(
 
 
 def run_recipe(
-    config: RetrieverConfig,
+    type: str,
     retriever: Retriever,
     dataset: Dataset,
     identity: Mapping[str, Any],
@@ -94,8 +94,8 @@ def run_recipe(
     """What a run depends on. needed: the run recipes of the retrievers that a composite names."""
     documents, queries = documents_view(dataset), queries_view(dataset)
     return {
-        "subject": f"{config.type} run",
-        "index": index_recipe(config, retriever, documents, identity, context),
+        "subject": f"{type} run",
+        "index": index_recipe(type, retriever, documents, identity, context),
         "queries": {
             "content": queries.records.content_hash,
             "template": queries.template,
@@ -194,7 +194,7 @@ def plan_cells(
                 cell.problem = str(error)
                 continue
             if retriever.indexes:
-                recipe = index_recipe(entry, retriever, documents_view(dataset), identity, context)
+                recipe = index_recipe(entry.type, retriever, documents_view(dataset), identity, context)
                 cell.stages.append(
                     status(store, "index", recipe, len(dataset.corpus), "documents to index", dataset.id)
                 )
@@ -204,7 +204,7 @@ def plan_cells(
                 continue
             k = min(config.k, len(dataset.corpus))
             recipes[entry.name] = run_recipe(
-                entry, retriever, dataset, identity, k, {n: recipes[n] for n in retriever.needs}, context
+                entry.type, retriever, dataset, identity, k, {n: recipes[n] for n in retriever.needs}, context
             )
             cell.stages.append(
                 status(

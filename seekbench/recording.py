@@ -71,6 +71,8 @@ def record(
                 "seekbench.metrics.ties",
                 "seekbench.statistics.intervals",
                 "seekbench.statistics.resampling",
+                "seekbench.training.queries",
+                "seekbench.datasets.leakage",
                 *(f"seekbench.metrics.{family}" for family in FAMILIES),
             ),
         }
@@ -203,29 +205,42 @@ def _figures(scores: Scores) -> dict[str, Any]:
 
 
 def _trained(retriever: Retriever, dataset: Dataset, scores: Scores) -> dict[str, Any] | None:
-    """Of a system that learnt from another split: what, and its figures without the queries whose neighbour it learnt
-    from (`training.queries.with_neighbour`), beside which the figures over all queries say little."""
+    """Of a system that learnt from another split: what, and its figures on two parts of the queries, beside which
+    those over all queries say little. without_neighbour: those whose neighbour it did not learn from (with_neighbour
+    has the ids of the others; `training.queries.with_neighbour`); unseen: those none of whose relevant documents a
+    training query names (`training.queries.unseen_documents`)."""
     data = getattr(retriever, "training", None)
-    embed = getattr(retriever, "embed_queries", None)
-    if data is None or embed is None:
+    if data is None:
         return None
     from seekbench.datasets.leakage import THRESHOLD
-    from seekbench.training.queries import with_neighbour
+    from seekbench.training.queries import unseen_documents, with_neighbour
 
+    embed = getattr(retriever, "embed_queries", None)
     near = with_neighbour(dataset, data, embed)
-    rest = scores.values[~near]
+    new = unseen_documents(dataset, data)
+
+    def means(chosen: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for i, m in enumerate(scores.measures):
+            if m.definition.aggregate == "mean" and chosen.any():
+                mean = m.aggregate(scores.values[chosen, i])
+                out[m.name] = {"mean": mean if math.isfinite(mean) else None}
+        return out
+
     return {
         "split": data.split,
         "pairs": len(data.query),
         "left_out": data.left_out,
         "threshold": THRESHOLD,
+        "method": "embeddings" if embed else "tf-idf of character 4-grams",
         "queries_with_neighbour": int(near.sum()),
-        "queries_without_neighbour": len(rest),
-        "without_neighbour": {
-            m.name: {"mean": m.aggregate(rest[:, i])}
-            for i, m in enumerate(scores.measures)
-            if m.definition.aggregate == "mean" and len(rest)
-        },
+        "queries_without_neighbour": int((~near).sum()),
+        "with_neighbour": [scores.query_ids[i] for i in np.flatnonzero(near).tolist()],
+        "without_neighbour": means(~near),
+        "relevant_documents": new.relevant,
+        "relevant_documents_unseen": new.unseen,
+        "queries_unseen": int(new.queries.sum()),
+        "unseen": means(new.queries),
     }
 
 

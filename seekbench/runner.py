@@ -20,7 +20,7 @@ from seekbench.errors import InputError, Report, SeekbenchError
 from seekbench.leaderboard import records
 from seekbench.progress import Labelled, NoProgress
 from seekbench.recording import record, record_failure
-from seekbench.retrievers.protocol import Context, Retriever, TrainingData
+from seekbench.retrievers.protocol import Context, Retriever, TextView, TrainingData
 from seekbench.runs import Run
 from seekbench.search import Found, made_here, search
 from seekbench.store import Artifact, Store
@@ -194,36 +194,42 @@ def _find(
     documents = plan.documents_view(dataset)
     system = _system(entry, retriever, identity, k, cells)
     k = min(k, len(dataset.corpus))
-    index_recipe = plan.index_recipe(entry, retriever, documents, identity, context)
+    index_recipe = plan.index_recipe(entry.type, retriever, documents, identity, context)
     recipe = plan.run_recipe(
-        entry, retriever, dataset, identity, k, {n: cells[n].recipe for n in retriever.needs}, context
+        entry.type, retriever, dataset, identity, k, {n: cells[n].recipe for n in retriever.needs}, context
     )
     index: Artifact | None = store.find("index", index_recipe) if retriever.indexes else None
 
     def wait() -> None:
         context.progress.note("another run is making this; waiting for it")
 
-    def make_index(folder: Path) -> dict[str, Any]:
-        memory, start = environment.PeakMemory(), time.perf_counter()
-        facts = dict(retriever.index(documents, folder, context=context))
-        cut = facts.get("truncation_rate") or 0.0
-        if cut > 0.01:
-            context.progress.note(f"{cut:.0%} of the documents are longer than the model takes and were cut")
-        # An interrupted corpus took the time of all calls, which only the retriever knows.
-        seconds = facts.get("encode_seconds") or facts.get("seconds", time.perf_counter() - start)
-        return {
-            **facts,
-            "seconds": seconds,
-            "units": len(documents),
-            "rate": len(documents) / max(seconds, 1e-9),
-            "peak_memory_bytes": memory.bytes(),
-            **made_here(),
-        }
+    def shared(type: str, other: Retriever, texts: TextView) -> tuple[Path, Mapping[str, Any]]:
+        """The index of a part of this retriever, which other systems may need too."""
+        own = plan.index_recipe(type, other, texts, other.identity(context=context), context)
+        made = store.get(
+            "index",
+            own,
+            lambda folder: _indexed(other, texts, folder, context),
+            on_wait=wait,
+            label=dataset.id,
+        )
+        return made.folder, made.facts
+
+    def stored(kind: str, recipe: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any]]) -> Path:
+        return store.get(kind, recipe, make, on_wait=wait, label=dataset.id).folder
+
+    context = replace(context, shared=shared, stored=stored)
 
     def make_run(folder: Path) -> dict[str, Any]:
         nonlocal index
         if retriever.indexes:
-            index = store.get("index", index_recipe, make_index, on_wait=wait, label=dataset.id)
+            index = store.get(
+                "index",
+                index_recipe,
+                lambda folder: _indexed(retriever, documents, folder, context),
+                on_wait=wait,
+                label=dataset.id,
+            )
             outcome.explained.append(f"{label}: index {_how(index)}")
         return search(retriever, index.folder if index else None, dataset, k, cells, folder, context)
 
@@ -237,6 +243,25 @@ def _find(
         )
     outcome.explained.append(f"{label}: run {_how(artifact)}")
     return Found(recipe, identity, system, artifact, Run.load(artifact.folder)), index
+
+
+def _indexed(retriever: Retriever, documents: TextView, folder: Path, context: Context) -> dict[str, Any]:
+    """Makes an index; its facts."""
+    memory, start = environment.PeakMemory(), time.perf_counter()
+    facts = dict(retriever.index(documents, folder, context=context))
+    cut = facts.get("truncation_rate") or 0.0
+    if cut > 0.01:
+        context.progress.note(f"{cut:.0%} of the documents are longer than the model takes and were cut")
+    # An interrupted corpus took the time of all calls, which only the retriever knows.
+    seconds = facts.get("encode_seconds") or facts.get("seconds", time.perf_counter() - start)
+    return {
+        **facts,
+        "seconds": seconds,
+        "units": len(documents),
+        "rate": len(documents) / max(seconds, 1e-9),
+        "peak_memory_bytes": memory.bytes(),
+        **made_here(),
+    }
 
 
 def _system(

@@ -22,7 +22,7 @@ from pydantic import Field, PrivateAttr
 
 from seekbench.errors import SeekbenchError
 from seekbench.retrievers import protocol
-from seekbench.retrievers.dense.checkpoint import Checkpoint, Settings, resolve
+from seekbench.retrievers.dense.checkpoint import Checkpoint, Settings, place, resolve
 from seekbench.retrievers.dense.encode import Encoded, Encoder
 from seekbench.retrievers.dense.exact import Exact
 from seekbench.retrievers.protocol import Context, TextView
@@ -75,11 +75,7 @@ class DenseParams(protocol.Params):
     def place(self) -> str:
         """`model`, a folder's path being relative to the file that names it: whatever begins with ./ or ../,
         and a name that is a folder there."""
-        if self._base is None or self.model.startswith("~"):
-            return self.model
-        below = self._base / self.model
-        stated = self.model.startswith(("./", "../")) or self.model in (".", "..")
-        return str(below) if stated or below.is_dir() else self.model
+        return place(self.model, self._base)
 
 
 class Dense:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import orjson
 
@@ -153,8 +153,16 @@ _State = tuple[int, int, int, int]
 class Checkpoint:
     """The files of one checkpoint, inspected. Raises InputError where it is no dense encoder.
 
-    The state of each file is kept from when it was read or hashed first; `verify` compares.
+    The state of each file is kept from when it was read or hashed first; `verify` compares. Subclasses take other
+    kinds of models (`_refuse_other_kinds`); `resolve_as` finds their files by the same rules, but for these:
     """
+
+    #: Where the hub has a name that states no organisation, looked at first; None where nowhere but by its name.
+    organisation: ClassVar[str | None] = "sentence-transformers"
+    #: How pickled weights become safetensors, for messages.
+    conversion: ClassVar[str] = "SentenceTransformer(name).save_pretrained(folder)"
+    #: Whether a snapshot of pickled weights in the hub's cache is refused; else the hub is asked for a newer one.
+    refuses_cached_pickles: ClassVar[bool] = True
 
     def __init__(self, source: Source, settings: Settings) -> None:
         self.source, self.settings = source, settings
@@ -247,8 +255,7 @@ class Checkpoint:
                 raise InputError(
                     f"{self.name}: the weights {os.path.join(folder, pickled[0])} are a pickle, which can "
                     "run code when it is loaded",
-                    remedy="convert them once where you trust them: "
-                    "SentenceTransformer(name).save_pretrained(folder), then give that folder as model",
+                    remedy=f"convert them once where you trust them: {self.conversion}, then give that folder as model",
                 )
             if not found and part.needs_weights:
                 if (self.folder / folder / "adapter_config.json").exists():
@@ -329,7 +336,7 @@ class Checkpoint:
                 found = self._files_below(part.folder)
             names.update(n for n in found if _RECIPE_FILE.fullmatch(os.path.basename(n)))
         entries = [
-            [name, self._hashed(name, _content_hash)]
+            [name, self._hashed(name, content_hash)]
             for name in sorted(names)
             # Without the flag no code of the checkpoint runs (and the hub's is not downloaded).
             if (self.settings.trust_remote_code or not name.endswith(".py"))
@@ -633,9 +640,27 @@ class Checkpoint:
 # -- where files come from ------------------------------------------------------------------------------
 
 
+C = TypeVar("C", bound=Checkpoint)
+
+
+def place(model: str, base: Path | None) -> str:
+    """`model`, a folder's path being relative to `base` (the folder of the file that names it): whatever begins
+    with ./ or ../, and a name that is a folder there."""
+    if base is None or model.startswith("~"):
+        return model
+    below = base.absolute() / model
+    stated = model.startswith(("./", "../")) or model in (".", "..")
+    return str(below) if stated or below.is_dir() else model
+
+
 def resolve(settings: Settings, *, offline: bool, fetch: bool = False) -> Checkpoint:
-    """The checkpoint of a name or path. `fetch` brings weights that are not on disk; without it their hashes
-    do.
+    """The dense encoder of a name or path, as `resolve_as` finds it."""
+    return resolve_as(Checkpoint, settings, offline=offline, fetch=fetch)
+
+
+def resolve_as(kind: type[C], settings: Settings, *, offline: bool, fetch: bool = False) -> C:
+    """The checkpoint of a name or path, of the kind that is asked for. `fetch` brings weights that are not on disk;
+    without it their hashes do.
 
     Order: a local folder; the hub's cache; for all-MiniLM-L6-v2 (any revision not pinned) the packaged
     weights; the hub. Raises MissingError where it can't be had, InputError where it can't be used.
@@ -645,32 +670,33 @@ def resolve(settings: Settings, *, offline: bool, fetch: bool = False) -> Checkp
     if local.is_dir():
         if settings.revision:
             raise InputError(f"revision {settings.revision!r} makes no sense for the local folder {model}")
-        return _whole(Checkpoint(Source(local, "local", model), settings))
+        return _whole(kind(Source(local, "local", model), settings))
     if local.exists():
         raise InputError(f"model: {model} is a file, not a checkpoint's folder")
     if model.startswith(("/", "./", "../", "~")) or model.count("/") > 1:
         raise InputError(f"model: no folder {model}")
-    names = [model] if "/" in model else [f"sentence-transformers/{model}", model]
+    bare = "/" not in model and kind.organisation
+    names = [f"{kind.organisation}/{model}", model] if bare else [model]
     offline = offline or _says_offline()
     partial: Checkpoint | None = None
     for name in names:
         source = _cached(name, settings.revision)
         if source and (source.folder / "config.json").exists() | (source.folder / "modules.json").exists():
             try:
-                return _whole(Checkpoint(source, settings))
+                return _whole(kind(source, settings))
             except _Incomplete as error:
                 partial = error.checkpoint
     if MINILM in names and not settings.revision:
         package = _packaged()
         if package:
-            checkpoint = _whole(Checkpoint(Source(package, "package", MINILM), settings))
+            checkpoint = _whole(kind(Source(package, "package", MINILM), settings))
             assert checkpoint.weights  # verified here, so that the refusal comes before any work
             return checkpoint
     problem = "offline" if offline else ""
     if not offline:
         for name in names:
             try:
-                return _from_hub(name, settings, fetch=fetch)
+                return _from_hub(kind, name, settings, fetch=fetch)
             except _NotThere as error:
                 problem = problem or str(error)
     looked = "the hub's cache" if partial is None else f"{partial.folder} (weights missing)"
@@ -691,7 +717,7 @@ class _NotThere(Exception):  # noqa: N818
     """The hub can't give a checkpoint; the text says why in a few words."""
 
 
-def _whole(checkpoint: Checkpoint) -> Checkpoint:
+def _whole(checkpoint: C) -> C:
     """The checkpoint if its weights are on disk."""
     cached = checkpoint.source.kind == "cache"
     try:
@@ -699,7 +725,7 @@ def _whole(checkpoint: Checkpoint) -> Checkpoint:
     except InputError:
         # A cache may hold the small files alone; a folder that the user named may not.
         pickled = any(checkpoint.folder.rglob("pytorch_model*.bin"))
-        if cached and not pickled:
+        if cached and not (pickled and checkpoint.refuses_cached_pickles):
             raise _Incomplete(checkpoint) from None
         raise
     if not whole:
@@ -755,7 +781,7 @@ def _packaged() -> Path | None:
     return None
 
 
-def _from_hub(name: str, settings: Settings, *, fetch: bool) -> Checkpoint:
+def _from_hub(kind: type[C], name: str, settings: Settings, *, fetch: bool) -> C:
     """Small files by download; weights by download too with `fetch`, else by the hashes that the hub
     publishes."""
     import huggingface_hub as hub
@@ -781,14 +807,13 @@ def _from_hub(name: str, settings: Settings, *, fetch: bool) -> Checkpoint:
         if not remote and any(f.rfilename.endswith((".bin", ".pt", ".h5")) for f in info.siblings or []):
             raise InputError(
                 f"{name} has pickled weights only, which can run code when they are loaded",
-                remedy="convert them once where you trust them: "
-                "SentenceTransformer(name).save_pretrained(folder), then give that folder as model",
+                remedy=f"convert them once where you trust them: {kind.conversion}, then give that folder as model",
             )
         source = Source(folder, "hub", name, info.sha, remote)
-        checkpoint = Checkpoint(source, settings)
+        checkpoint = kind(source, settings)
         if fetch and not checkpoint.complete:
             hub.snapshot_download(name, revision=info.sha, allow_patterns=checkpoint.weight_files)
-            checkpoint = Checkpoint(Source(folder, "hub", name, info.sha, remote), settings)
+            checkpoint = kind(source, settings)
         return checkpoint
     except GatedRepoError as error:
         raise MissingError(
@@ -835,7 +860,7 @@ def file_hash(path: Path) -> str:
     return _hashes[key]
 
 
-def _content_hash(path: Path) -> str:
+def content_hash(path: Path) -> str:
     """Hash of a small file; of small JSON objects by value, without keys that say who wrote them."""
     raw = path.read_bytes()
     if path.suffix == ".json" and len(raw) < 200_000:

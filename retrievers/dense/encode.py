@@ -115,7 +115,7 @@ class Encoder:
         if not self._plain:
             return self._encode_by_library(texts, prompt, side, advance)
         tokenizer = self.model[0].tokenizer
-        with _unwarned():
+        with unwarned():
             rows = tokenizer(
                 [prompt + text for text in texts] if prompt else texts,
                 truncation=bool(self.recipe.max_length),
@@ -153,14 +153,14 @@ class Encoder:
         try:
             return self._vectors(self._padded(rows, batch) | extra, side)
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if len(batch) == 1:
                 raise SeekbenchError(
                     f"{self.name}: one text of {len(rows['input_ids'][batch[0]])} tokens does not fit into "
                     f"the memory of {self.device}; state a smaller max_length, or dtype: bfloat16"
                 ) from error
-        _free_memory(self.device)
+        free_memory(self.device)
         self.batch_tokens = max(1, self.batch_tokens // 2)
         half = len(batch) // 2
         return np.concatenate(
@@ -226,7 +226,7 @@ class Encoder:
         # Sorted by characters in blocks, since what the module does with a text is its own.
         for at in range(0, len(texts), 256):
             part = texts[at : at + 256]
-            with torch.inference_mode(), _quiet():
+            with torch.inference_mode(), quiet():
                 vectors = self.model.encode(
                     part, prompt=prompt or None, task=side, convert_to_tensor=True, show_progress_bar=False
                 )
@@ -268,7 +268,7 @@ def _load(checkpoint: Checkpoint, dtype: Any, device: str) -> Any:
     # packages.
     arguments: dict[str, Any] = {"dtype": dtype, "use_safetensors": True}
     try:
-        with _quiet() as heard:
+        with quiet() as heard:
             if checkpoint.modules:
                 model = sentence_transformers.SentenceTransformer(
                     folder,
@@ -298,7 +298,7 @@ def _load(checkpoint: Checkpoint, dtype: Any, device: str) -> Any:
                     modules=[transformer, pooling], device=device
                 )
     except (ValueError, OSError, ImportError, KeyError, RuntimeError) as error:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise SeekbenchError(f"{checkpoint.name} does not fit into the memory of {device}") from error
         line = " ".join(str(error).split())
         raise InputError(f"{checkpoint.name} can't be loaded: {line[:300]}", where=folder) from error
@@ -316,7 +316,7 @@ def _load(checkpoint: Checkpoint, dtype: Any, device: str) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[list[str]]:
+def quiet() -> Iterator[list[str]]:
     """No progress bars and no chatter of transformers on the terminal; yields names of tensors that it
     reported as missing from the weights."""
     import logging
@@ -358,7 +358,7 @@ def _plain_text(cell: str) -> str:
 
 
 @contextmanager
-def _unwarned() -> Iterator[None]:
+def unwarned() -> Iterator[None]:
     """transformers' tokenizers say on stderr that a text is longer than the model's limit; here they are
     cut."""
     import logging
@@ -372,13 +372,15 @@ def _unwarned() -> Iterator[None]:
         root.setLevel(level)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device's memory was too small, in the words of torch or of a driver."""
     import torch
 
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
 
 
-def _free_memory(device: str) -> None:
+def free_memory(device: str) -> None:
+    """Gives memory that torch keeps for later back to the device."""
     import torch
 
     if device.startswith("cuda"):

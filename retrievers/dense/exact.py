@@ -170,7 +170,7 @@ class Exact:
                 who, where = np.nonzero(products >= floor[:, None])
                 for first in range(0, len(who), _PAIRS * 128):
                     one = slice(first, first + _PAIRS * 128)
-                    new = self._pairs(some, who[one], where[one] + start)
+                    new = self.pairs(some, who[one], where[one] + start)
                     best_rows, best_scores = self._insert(
                         best_rows, best_scores, who[one], where[one] + start, new, k
                     )
@@ -191,8 +191,8 @@ class Exact:
                 block = torch.from_numpy(np.array(self.vectors[at : at + DOCUMENT_BLOCK])).to(self.device)
                 yield at, (left @ block.T).cpu().numpy()
 
-    def _pairs(self, queries: Floats, who: Ints, where: Ints) -> Floats:
-        """float32 [pairs]: scores of single (query, document) pairs, as `_rescore` gives them."""
+    def pairs(self, queries: Floats, who: Ints, where: Ints) -> Floats:
+        """float32 [pairs]: scores of single pairs of a query (a row of `queries`) and a document, as in `search`."""
         out = np.empty(len(who), dtype=np.float32)
         for at in range(0, len(who), _PAIRS):
             part = slice(at, at + _PAIRS)

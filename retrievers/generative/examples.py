@@ -1,179 +1,317 @@
-"""Training examples: texts, the document that each is of, and the kind of text it is.
+"""Training examples: texts, the documents that each is to bring up, and the kind of text it is.
 
-Texts are made of documents (`pairs`), or are queries: of the training split, or generated. They lie in one Arrow file
-of the index, since they are what a reader wants to see of a training.
+Texts are made of documents (`pairs`, `links`), or are queries: of the training split, or generated. They lie in one
+Arrow file of the index, since they are what a reader wants to see of a training.
 """
 
 from __future__ import annotations
 
+import inspect
+import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, PrivateAttr, model_validator
 
+from seekbench import hashing
 from seekbench.collection import Records
 from seekbench.errors import InputError, did_you_mean
+from seekbench.generation.columns import GeneratedQueries
+from seekbench.generation.queries import MODULES as GENERATION_MODULES
+from seekbench.generation.queries import Generator, generate, identity
 from seekbench.retrievers import protocol
 from seekbench.retrievers.generative import pairs
-from seekbench.retrievers.protocol import TrainingData
+from seekbench.retrievers.generative.links import Links, hip
+from seekbench.retrievers.protocol import Context, TextView, TrainingData
 
 _BLOCK = 2048
+#: Kinds whose texts stand for what a searcher types: an encoder takes them as queries.
+QUERIES = frozenset({"queries", "generated", "keywords"})
 
 
 class Input(protocol.Params):
     """One kind of training text."""
 
     kind: Literal[
-        "first", "chunks", "sentences", "lead", "rehearsal", "rehearsal_sum", "keywords", "queries"
-    ] = Field(description="what of a document is given as input; `queries` are those of the training split")
+        "first", "chunks", "sentences", "lead", "rehearsal", "rehearsal_sum", "keywords", "links", "generated",
+        "queries",
+    ] = Field(
+        description="what of a document is given as input; `queries` are those of the training split, `generated` "
+        "those of a generator, `links` paragraphs that link to the document"
+    )  # fmt: skip
     weight: float = Field(
         1.0, gt=0, description="its share of the examples seen in training, beside the others'"
     )
+    prefix: str = Field("", description="stands before each text, e.g. 'Document: ' (SE-DSI)")
     options: dict[str, int] = Field(
         default_factory=dict, description="numbers of the kind, e.g. count, words, least_words"
     )
+    generator: Generator | None = Field(None, description="of `generated`: the model that writes queries")
+
+    _base: Any = PrivateAttr(None)
+
+    def model_post_init(self, context: Any, /) -> None:
+        self._base = (context or {}).get("base")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.kind == "generated") != (self.generator is not None):
+            raise ValueError("`generated` needs a `generator`, and nothing else has one")
+        known = _options(self.kind)
+        for name in self.options:
+            if name not in known:
+                raise ValueError(f"'{self.kind}' has no option '{name}' ({did_you_mean(name, known)})")
+        return self
+
+    @property
+    def side(self) -> Literal["document", "query"]:
+        return "query" if self.kind in QUERIES else "document"
+
+
+def _options(kind: str) -> list[str]:
+    """Names of the numbers that a kind takes."""
+    if kind in ("queries", "generated"):
+        return []
+    if kind == "links":
+        return ["per_document"]
+    function = pairs.KeywordQueries.__call__ if kind == "keywords" else pairs.KINDS[kind]
+    # The words of keyword queries are a range, and no number.
+    return [
+        p.name
+        for p in inspect.signature(function).parameters.values()
+        if p.kind is p.KEYWORD_ONLY and (kind != "keywords" or p.name != "words")
+    ]
+
+
+@dataclass(frozen=True)
+class Made:
+    """Texts of one kind. doc: int64 [texts], the document of each; more: for queries of several documents, int64
+    (indptr [texts + 1], documents), all that a text is to bring up, `doc` first; facts: of their making."""
+
+    texts: list[str]
+    doc: npt.NDArray[np.int64]
+    more: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Examples of one input. held_out: bool [texts], kept from training to watch it."""
+
+    entry: Input
+    made: Made
+    held_out: npt.NDArray[np.bool_]
+
+    @property
+    def learnt(self) -> npt.NDArray[np.int64]:
+        return np.flatnonzero(~self.held_out)
 
 
 @dataclass(frozen=True)
 class Examples:
-    """texts: Arrow large_string [examples]; doc: int64 [examples], the document of each; kind: int64 [examples], its
-    place in `inputs`; inputs: the kinds; held_out: bool [examples], kept from training to watch it."""
+    """kinds: those that have texts; skipped: why the others have none."""
 
-    texts: pa.Array
-    doc: npt.NDArray[np.int64]
-    kind: npt.NDArray[np.int64]
-    inputs: Sequence[Input]
-    held_out: npt.NDArray[np.bool_]
+    kinds: Sequence[Kind]
+    skipped: Mapping[str, str]
+    documents: int
 
     def __len__(self) -> int:
-        return len(self.doc)
+        return sum(len(k.made.doc) for k in self.kinds)
 
     def save(self, path: Path) -> None:
-        names = pa.array([self.inputs[k].kind for k in self.kind.tolist()], pa.string())
-        table = pa.table(
-            {"text": self.texts, "doc_row": self.doc, "kind": names, "held_out": pa.array(self.held_out)}
+        schema = pa.schema(
+            [
+                ("text", pa.large_string()),
+                ("doc_row", pa.int64()),
+                ("kind", pa.string()),
+                ("held_out", pa.bool_()),
+            ]
         )
-        with pa.ipc.new_file(str(path), table.schema) as writer:
-            writer.write_table(table, max_chunksize=1 << 16)
+        with pa.ipc.new_file(str(path), schema) as writer:
+            for kind in self.kinds:
+                names = pa.array([kind.entry.kind] * len(kind.made.doc), pa.string())
+                columns = [pa.array(kind.made.texts, pa.large_string()), pa.array(kind.made.doc), names]
+                table = pa.table([*columns, pa.array(kind.held_out)], schema=schema)
+                writer.write_table(table, max_chunksize=1 << 16)
 
-    def facts(self) -> list[dict[str, Any]]:
-        """A JSON entry a kind: how many texts, over how many documents."""
-        return [
-            {
-                "kind": entry.kind,
-                "weight": entry.weight,
-                "options": dict(entry.options),
-                "texts": int((self.kind == i).sum()),
-                "documents": len(np.unique(self.doc[self.kind == i])),
-                "held_out": int(self.held_out[self.kind == i].sum()),
-            }
-            for i, entry in enumerate(self.inputs)
-        ]
+    @property
+    def watched(self) -> Kind:
+        """The kind whose held-out texts are looked at: the nearest to what searchers ask."""
+        for wanted in ("queries", "generated", "keywords"):
+            for kind in self.kinds:
+                if kind.entry.kind == wanted:
+                    return kind
+        return self.kinds[0]
+
+    @property
+    def generation_seconds(self) -> float:
+        """What generating queries took, when they were generated."""
+        made = (k.made.facts.get("generation", {}) for k in self.kinds)
+        return float(sum(facts.get("seconds", 0.0) for facts in made))
+
+    def facts(self) -> dict[str, Any]:
+        """JSON: a kind's texts, over how many documents; documents that no text is of."""
+        met = np.zeros(self.documents, dtype=np.bool_)
+        kinds = []
+        for kind in self.kinds:
+            met[kind.made.doc[kind.learnt]] = True
+            kinds.append(
+                {
+                    **kind.entry.model_dump(mode="json", exclude_defaults=True),
+                    "weight": kind.entry.weight,
+                    "texts": len(kind.made.doc),
+                    "documents": len(np.unique(kind.made.doc)),
+                    "held_out": int(kind.held_out.sum()),
+                    **kind.made.facts,
+                }
+            )
+        return {
+            "kinds": kinds,
+            "skipped": dict(self.skipped),
+            "documents_without_text": int((~met).sum()),
+            "unseen_document_rate": float((~met).mean()),
+        }
 
 
 def make(
-    records: Records,
+    documents: TextView,
     inputs: Sequence[Input],
     training: TrainingData | None,
+    folder: Path,
     *,
     seed: int,
     watched: int,
+    context: Context | None = None,
 ) -> Examples:
-    """All examples of a corpus.
+    """All examples of a corpus. folder: where long work (generated queries) is kept and continued.
 
-    Of the last kind of queries (of the training split, else keywords, else any), `watched` examples are held out, at
-    most a tenth: training never sees them, and early stopping goes by them.
-    Raises InputError for a kind that gives nothing, an unknown option, or queries without a training split.
+    Of the nearest kind to searchers' queries, `watched` examples are held out, at most a tenth: training never sees
+    them, nor the same text under another kind, and early stopping goes by them.
+    Raises InputError where no kind gives a text, or for queries without a training split.
     """
-    texts: list[str] = []
-    docs: list[npt.NDArray[np.int64]] = []
-    kinds: list[npt.NDArray[np.int64]] = []
+    context = context or Context()
+    found: list[tuple[Input, Made]] = []
+    skipped: dict[str, str] = {}
     for i, entry in enumerate(inputs):
-        rows, made = of_kind(records, entry, training, seed=seed + 1000 * i)
-        if not made:
-            raise InputError(f"training input '{entry.kind}' gives no text for this corpus")
-        texts += made
-        docs.append(rows)
-        kinds.append(np.full(len(made), i, dtype=np.int64))
-    doc, kind = np.concatenate(docs), np.concatenate(kinds)
-    held_out = np.zeros(len(doc), dtype=np.bool_)
-    chosen = watched_kind(inputs)
-    rows = np.flatnonzero(kind == chosen)
-    count = min(watched, len(rows) // 10)
-    held_out[np.random.default_rng([seed, 77]).choice(rows, size=count, replace=False)] = True
-    # A text that is watched must not be learnt from under another kind, or a second time.
-    kept_back = set(np.array(texts, dtype=object)[held_out].tolist())
-    for row, text in enumerate(texts):
-        if text in kept_back:
-            held_out[row] = True
-    return Examples(pa.array(texts, pa.large_string()), doc, kind, list(inputs), held_out)
-
-
-def watched_kind(inputs: Sequence[Input]) -> int:
-    for wanted in ("queries", "keywords"):
-        for i, entry in enumerate(inputs):
-            if entry.kind == wanted:
-                return i
-    return 0
+        made = of_kind(documents, entry, training, folder / f"generated-{i}", seed=seed, context=context)
+        if made.texts:
+            found.append((entry, made))
+            continue
+        skipped[entry.kind] = str(made.facts.get("why", "the corpus gives none"))
+        context.progress.note(f"no training texts of the kind '{entry.kind}': {skipped[entry.kind]}")
+    if not found:
+        raise InputError(f"the inputs {', '.join(skipped)} give no text for this corpus")
+    plain = Examples([Kind(e, m, np.zeros(len(m.doc), np.bool_)) for e, m in found], skipped, len(documents))
+    chosen = plain.watched
+    count = min(watched, len(chosen.made.doc) // 10)
+    rows = np.random.default_rng([seed, 77]).choice(len(chosen.made.doc), size=count, replace=False)
+    kept_back = {chosen.made.texts[row] for row in rows.tolist()}
+    kinds = [
+        Kind(e, m, np.fromiter((t in kept_back for t in m.texts), np.bool_, len(m.texts))) for e, m in found
+    ]
+    return Examples([k for k in kinds if len(k.learnt)] or kinds, skipped, len(documents))
 
 
 def of_kind(
-    records: Records, entry: Input, training: TrainingData | None, *, seed: int
-) -> tuple[npt.NDArray[np.int64], list[str]]:
+    documents: TextView,
+    entry: Input,
+    training: TrainingData | None,
+    folder: Path,
+    *,
+    seed: int,
+    context: Context,
+) -> Made:
+    """The texts of one kind; the same for every system that asks for the same kind, options and seed."""
+    made = _of_kind(documents, entry, training, folder, seed=seed, context=context)
+    if not entry.prefix:
+        return made
+    return Made([entry.prefix + text for text in made.texts], made.doc, made.more, made.facts)
+
+
+def _of_kind(
+    documents: TextView,
+    entry: Input,
+    training: TrainingData | None,
+    folder: Path,
+    *,
+    seed: int,
+    context: Context,
+) -> Made:
+    records = documents.records
+    # Kinds draw apart from each other, whatever their order.
+    seed += zlib.crc32(entry.kind.encode()) % 10_007
     if entry.kind == "queries":
         if training is None:
             raise InputError(
                 "training input 'queries' needs a training split", remedy="e.g. train: train, or leave it out"
             )
-        asked = training.queries.texts()
-        return training.doc, [asked[q] for q in training.query.tolist()]
+        return _of_queries(training)
+    if entry.generator is not None:
+        queries = _generated(documents, entry, folder, context)
+        return Made(queries.texts.to_pylist(), queries.doc, facts={"generation": queries.facts})
+    if entry.kind == "links":
+        links = Links.of(records)
+        if links.skipped:
+            return Made([], np.empty(0, np.int64), facts={"why": links.skipped})
+        rows, texts = hip(records, links, seed=seed, **entry.options)
+        return Made(texts, rows, facts={"links": links.facts()})
     maker: Any = None
     if entry.kind == "keywords":
         maker = pairs.KeywordQueries(text for _, text in records.blocks("{title} {text}", _BLOCK))
-    _check_options(entry, maker)
-    rows: list[int] = []
+    found: list[int] = []
     made: list[str] = []
     for start, bodies in records.blocks("{text}", _BLOCK):
-        # Without titles the template would be empty.
-        titles = (
-            records.texts("{title}", start, start + len(bodies))
-            if "title" in records.columns
-            else [""] * len(bodies)
-        )
-        found, texts = pairs.make(
+        titles = _titles(records, start, len(bodies))
+        rows_, texts_ = pairs.make(
             entry.kind, titles, bodies, seed=seed, start=start, maker=maker, **entry.options
         )
-        rows += found
-        made += texts
-    return np.array(rows, dtype=np.int64), made
+        found += rows_
+        made += texts_
+    return Made(made, np.array(found, dtype=np.int64))
 
 
-def _check_options(entry: Input, maker: Any) -> None:
-    import inspect
-
-    function = maker.__call__ if maker is not None else pairs.KINDS[entry.kind]
-    # The words of keyword queries are a range, and no number.
-    known = [
-        p.name
-        for p in inspect.signature(function).parameters.values()
-        if p.kind is p.KEYWORD_ONLY and (maker is None or p.name != "words")
-    ]
-    for name in entry.options:
-        if name not in known:
-            raise InputError(
-                f"training input '{entry.kind}' has no option '{name}'", remedy=did_you_mean(name, known)
-            )
-
-
-def weights(examples: Examples) -> Mapping[int, float]:
-    """Kind -> weight, of kinds that have examples to train on."""
-    return {
-        i: entry.weight
-        for i, entry in enumerate(examples.inputs)
-        if ((examples.kind == i) & ~examples.held_out).any()
+def _generated(documents: TextView, entry: Input, folder: Path, context: Context) -> GeneratedQueries:
+    """From the store where there is one: generating takes hours, and several systems read the same queries."""
+    generator, base = entry.generator, entry._base
+    assert generator is not None
+    if context.stored is None:
+        return generate(documents, generator, folder, context=context, base=base)
+    recipe = {
+        "subject": "generated queries",
+        "documents": documents.records.content_hash,
+        "params": generator.model_dump(mode="json"),
+        "identity": identity(generator, context, base),
+        "code": {m: hashing.of_code(m) for m in GENERATION_MODULES},
     }
+
+    def make(place: Path) -> Mapping[str, Any]:
+        made = generate(documents, generator, place, context=context, base=base)
+        return {"seconds": made.facts["seconds"], "rate": len(documents) / max(made.facts["seconds"], 1e-9)}
+
+    return GeneratedQueries.open(context.stored("queries", recipe, make))
+
+
+def _titles(records: Records, start: int, count: int) -> list[str]:
+    # Without titles the template would be empty.
+    return records.texts("{title}", start, start + count) if "title" in records.columns else [""] * count
+
+
+def _of_queries(training: TrainingData) -> Made:
+    """One example a pair; where a query has several documents, each of its examples knows the others."""
+    asked = training.queries.texts()
+    by = np.argsort(training.query, kind="stable")
+    query, doc = training.query[by], training.doc[by]
+    first = np.searchsorted(query, query)
+    count = np.searchsorted(query, query, side="right") - first
+    indptr = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
+    place = np.arange(indptr[-1]) - np.repeat(indptr[:-1], count)
+    # Its own document first, then the others in their order.
+    turn = np.repeat(np.arange(len(doc)) - first, count)
+    of = np.where(place == 0, turn, np.where(place <= turn, place - 1, place))
+    more = doc[np.repeat(first, count) + of]
+    return Made([asked[q] for q in query.tolist()], doc, (indptr, more))

@@ -1,61 +1,77 @@
 """Generative retrieval: a model that writes the docid of the document that answers a query.
 
-An index is a set of docids, a trie over them, and a decoder that was trained to write a document's docid when it is
+An index is a set of docids, a trie over them, and a model that was trained to write a document's docid when it is
 given texts of the document or queries for it. A search is constrained beam search (`decoding`).
 """
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import orjson
-import pyarrow as pa
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from seekbench import hashing
-from seekbench.collection import Records
 from seekbench.errors import InputError, SeekbenchError
+from seekbench.generation.queries import MODULES as GENERATION_MODULES
+from seekbench.generation.queries import identity as generator_identity
 from seekbench.retrievers import protocol
 from seekbench.retrievers.dense import Dense, DenseParams
 from seekbench.retrievers.generative import examples as examples_
+from seekbench.retrievers.generative import targets as targets_
 from seekbench.retrievers.generative.docids import MODULES as DOCID_MODULES
-from seekbench.retrievers.generative.docids import BuildInputs, Docids, DocQueries, make, report
+from seekbench.retrievers.generative.docids import (
+    BuildInputs,
+    Docids,
+    DocQueries,
+    Interactions,
+    make,
+    report,
+)
+from seekbench.retrievers.generative.docids.extend import extend
+from seekbench.retrievers.generative.embedding import embedded
 from seekbench.retrievers.generative.examples import Examples, Input
+from seekbench.retrievers.generative.growth import Growth, restricted, shares
+from seekbench.retrievers.generative.links import MODULES as LINK_MODULES
+from seekbench.retrievers.generative.models.base import DocidTokens, Inputs
+from seekbench.retrievers.generative.models.family import MODULES as MODEL_MODULES
+from seekbench.retrievers.generative.models.family import ModelParams, family_of
+from seekbench.retrievers.generative.models.vector import VectorParams
+from seekbench.retrievers.generative.targets import Lists, Targets
 from seekbench.retrievers.generative.trie import DocidTrie
 from seekbench.retrievers.protocol import Context, TextView, TrainingData
 from seekbench.runs import Run
 from seekbench.store import write_atomic
 
-if TYPE_CHECKING:
-    from seekbench.retrievers.generative.models.vector import VectorDecoder
-
 _FACTS = "generative.json"
-_SHARD = 4096
+_SECONDS = "seconds.json"
 
 
 class Training(protocol.Params):
-    """How the decoder is trained."""
+    """How the model is trained."""
 
-    steps: int = Field(4000, ge=1, description="steps of the optimiser")
+    steps: int = Field(4000, ge=0, description="steps of the optimiser; 0 takes a checkpoint as it is")
     batch: int = Field(256, ge=1, description="examples a step")
+    micro: int = Field(0, ge=0, description="examples that go through the model at once; 0: the whole batch")
     rate: float = Field(1e-3, gt=0, description="highest learning rate")
     warmup: float = Field(0.05, ge=0, description="share of the steps in which the rate rises")
     decay: Literal["linear", "cosine", "constant"] = Field("cosine", description="of the rate after that")
     weight_decay: float = Field(0.01, ge=0)
-    smoothing: float = Field(0.1, ge=0, lt=1, description="label smoothing over the docid tokens")
-    noise: float = Field(
-        0.0, ge=0, description="standard deviation of noise on the input vectors, relative to their length"
-    )
-    watched: int = Field(256, ge=0, description="queries held out from training to watch it")
+    clip: float = Field(1.0, ge=0, description="of the gradient's norm; 0 for none")
+    smoothing: float = Field(0.1, ge=0, lt=1, description="label smoothing over the model's vocabulary")
+    watched: int = Field(256, ge=0, description="texts held out from training to watch it")
     evaluate_every: int = Field(500, ge=1, description="steps between looks at them")
     patience: int = Field(
-        0, ge=0, description="looks without a better hits@1 after which it stops; 0 for never"
+        0, ge=0, description="looks without a better MRR@10 after which it stops; 0 for never"
     )
 
 
@@ -63,13 +79,19 @@ class Decoding(protocol.Params):
     """How docids are searched for."""
 
     mode: Literal["trie", "per-position", "none"] = Field("trie", description="what a beam may write")
-    beams: int = Field(20, ge=1, description="beams; at most so many docids are found")
+    beams: int = Field(
+        20, ge=1, description="beams; at most so many docids are found (for lists: so many lists)"
+    )
     length_penalty: float = Field(1.0, description="a docid's score is its sum / length^penalty")
     normalisation: Literal["full", "docid", "children"] = Field(
         "full",
         description="what log-probabilities are over: the vocabulary, docid tokens, or what may follow",
     )
     stop: Literal["exact", "heuristic", "first"] = Field("exact", description="when a search ends")
+    list_length: int = Field(10, ge=1, description="for `lists`: docids of a list, at most")
+    merge: Literal["best", "all"] = Field(
+        "best", description="for `lists`: the best list alone, or followed by what the others add"
+    )
 
 
 class GenerativeParams(protocol.Params):
@@ -86,21 +108,24 @@ class GenerativeParams(protocol.Params):
     train: str | None = Field(
         None, description="split whose queries may be learnt from; never the evaluated one"
     )
+    lists: Lists | None = Field(None, description="the model writes ranked lists of docids")
+    model: ModelParams = Field(
+        default_factory=lambda: VectorParams.model_validate({}),
+        description="what writes docids: `vector`, `encoder` or `checkpoint`",
+        discriminator="type",
+    )
     encoder: str = Field(
-        "sentence-transformers/all-MiniLM-L6-v2", description="frozen encoder whose vectors the decoder reads"
+        "sentence-transformers/all-MiniLM-L6-v2",
+        description="frozen encoder: of documents for docids, and of what `model: vector` reads",
     )
-    docid_tokens: Literal["auto", "characters", "wordpieces"] = Field(
-        "auto", description="how text docids are cut; auto: numbers into digits, other texts into word pieces"
-    )
-    width: int = Field(256, ge=8, description="of the decoder")
-    layers: int = Field(2, ge=1)
-    heads: int = Field(4, ge=1)
-    slots: int = Field(4, ge=1, description="memory vectors that are made of a sentence vector")
-    dropout: float = Field(0.1, ge=0, lt=1)
+    query_prefix: str = Field("", description="stands before each query in search, e.g. 'Query: ' (SE-DSI)")
     training: Training = Field(
-        default_factory=lambda: Training.model_validate({}), description="of the decoder"
+        default_factory=lambda: Training.model_validate({}), description="of the model"
     )
     decoding: Decoding = Field(default_factory=lambda: Decoding.model_validate({}), description="of docids")
+    growth: Growth | None = Field(
+        None, description="index the first documents, then add the others by continued training"
+    )
     seed: int = Field(0, ge=0)
     batch_queries: int = Field(
         64, ge=1, description="queries decoded at a time; changes no score but the last bits"
@@ -120,37 +145,46 @@ class GenerativeParams(protocol.Params):
             raise ValueError(str(error)) from None
         return value
 
+    @field_validator("model", mode="before")
+    @classmethod
+    def _vector_by_default(cls, value: Any) -> Any:
+        return {"type": "vector", **value} if isinstance(value, dict) else value
+
     @model_validator(mode="after")
-    def _heads_fit(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is no multiple of {self.heads} heads")
+    def _fits(self) -> Self:
+        if self.training.steps == 0 and self.model.type != "checkpoint":
+            raise ValueError("training.steps 0 takes a model as it is, which only a checkpoint can be")
+        if self.lists and self.decoding.mode != "trie":
+            raise ValueError("lists are decoded in mode `trie` only")
         return self
 
 
 class Generative:
-    """A decoder on vectors of a frozen encoder writes docids; see docs/retrievers.md."""
+    """A model writes docids; see docs/retrievers.md."""
 
     Params: ClassVar[type[protocol.Params]] = GenerativeParams
     index_params: ClassVar[frozenset[str]] = frozenset(
-        {
-            "docids", "inputs", "train", "encoder", "docid_tokens", "width", "layers", "heads", "slots", "dropout",
-            "training", "seed",
-        }
-    )  # fmt: skip
-    search_params: ClassVar[frozenset[str]] = frozenset({"decoding", "batch_queries"})
+        {"docids", "inputs", "train", "lists", "model", "encoder", "training", "growth", "seed"}
+    )
+    search_params: ClassVar[frozenset[str]] = frozenset({"decoding", "batch_queries", "query_prefix"})
     modules: ClassVar[tuple[str, ...]] = (
         __name__,
+        "seekbench.retrievers.generative.embedding",
         "seekbench.retrievers.generative.examples",
         "seekbench.retrievers.generative.pairs",
+        *LINK_MODULES,
+        "seekbench.retrievers.generative.targets",
+        "seekbench.retrievers.generative.growth",
         "seekbench.retrievers.generative.trie",
         "seekbench.retrievers.generative.decoding",
         "seekbench.retrievers.generative.steppers",
-        "seekbench.retrievers.generative.models.vector",
+        *GENERATION_MODULES,
         "seekbench.training.trainer",
         "seekbench.training.schedule",
         "seekbench.retrievers.generative",
         "seekbench.retrievers.generative.docids",
         "seekbench.retrievers.generative.docids.report",
+        *MODEL_MODULES,
         *DOCID_MODULES,
         *Dense.modules,
     )
@@ -160,27 +194,30 @@ class Generative:
     def __init__(self, params: GenerativeParams, training: TrainingData | None = None) -> None:
         self.params, self.training = params, training
         self.dense = Dense(
-            DenseParams.model_validate(
-                {"model": params.encoder, "shard": _SHARD}, context={"base": params._base}
-            )
+            DenseParams.model_validate({"model": params.encoder}, context={"base": params._base})
         )
+        self.family = family_of(params.model, self.dense)
 
     @property
     def trains_on(self) -> str | None:
         return self.params.train
 
     def with_training(self, data: TrainingData) -> Generative:
-        """The retriever of one dataset. It shares the loaded encoder."""
+        """The retriever of one dataset. It shares what is loaded."""
         bound = Generative(self.params, data)
-        bound.dense = self.dense
+        bound.dense, bound.family = self.dense, self.family
         return bound
 
     def identity(self, *, context: Context) -> Mapping[str, Any]:
         data = self.training
-        if self.params.train and data is None:
-            raise SeekbenchError("the training split was not given to this retriever")
+        generators = [
+            dict(generator_identity(e.generator, context=context, base=e._base)) if e.generator else None
+            for e in self.params.inputs
+        ]
         return {
             "encoder": dict(self.dense.identity(context=context)),
+            "model": dict(self.family.identity(context=context)),
+            **({"generators": generators} if any(generators) else {}),
             "training": None if data is None else {"split": data.split, "content": data.content_hash},
             "versions": {name: version(name) for name in ("torch", "numpy")},
         }
@@ -188,6 +225,7 @@ class Generative:
     def describe(self, *, context: Context) -> Mapping[str, Any]:
         return {
             "encoder": dict(self.dense.describe(context=context)),
+            "model": {"type": self.params.model.type, **self.family.describe(context=context)},
             "training": None
             if self.training is None
             else {
@@ -199,7 +237,7 @@ class Generative:
         }
 
     def render(self, texts: list[str], side: str, *, context: Context) -> list[str]:
-        return self.dense.render(texts, "query", context=context)
+        return [self.params.query_prefix + text for text in texts] if side == "query" else texts
 
     def embed_queries(self, texts: list[str]) -> npt.NDArray[np.float32]:
         """float32 [texts, dim] of the frozen encoder, to tell which queries are close to training queries."""
@@ -207,45 +245,87 @@ class Generative:
 
     def release(self) -> None:
         self.dense.release()
+        self.family.release()
 
     # -- index ------------------------------------------------------------------------------------------------
 
     def index(self, documents: TextView, folder: Path, *, context: Context) -> Mapping[str, Any]:
-        """Docids, examples, their vectors, training; each step is kept in `folder`, and an interrupted call goes on."""
-        started = time.perf_counter()
-        docids = self._docids(documents, folder, context)
-        tokens, vocabulary = self._tokens(docids, context)
-        trie = DocidTrie.build(tokens[0], tokens[1], end=vocabulary - 1)
-        trie.save(folder / "trie")
+        """Docids, examples, training; each step is kept in `folder`, and an interrupted call goes on."""
+        if self.params.train and self.training is None:
+            raise SeekbenchError("the training split was not given to this retriever")
+        work = _Work(folder)
+        p, family = self.params, self.family
+        parent = self._parent(documents, folder, work, context) if p.growth else None
+        docids = self._docids(documents, parent, folder, work, context)
+        began = time.perf_counter()
         found = examples_.make(
-            documents.records, self.params.inputs, self.training, seed=self.params.seed,
-            watched=self.params.training.watched,
+            documents, p.inputs, self.training, folder, seed=p.seed, watched=p.training.watched, context=context
         )  # fmt: skip
         found.save(folder / "examples.arrow")
-        vectors = self._vectors(found.texts.to_pylist(), folder / "vectors", context)
-        model, outcome = self._train(found, vectors, tokens, vocabulary, trie, docids, folder, context)
+        took, generation = time.perf_counter() - began, found.generation_seconds
+        # Queries that another system generated, or an earlier call, took no time of this one, but they are a cost.
+        work.take("generation", generation)
+        work.take("examples", took - generation if took >= generation else took)
+        tokens = family.tokens(docids, lists=p.lists is not None, context=context)
+        tokens.save(folder / "tokens")
+        trie = DocidTrie.build(tokens.flat, tokens.indptr, end=None if p.lists else tokens.end)
+        trie.save(folder / "trie")
+        taught = self._targets(documents, docids, tokens, found, folder, work, context)
+        longest = max(trie.depth, *(t.longest for t in taught), self._longest_list(tokens))
+        outcome, model = self._train(
+            found, taught, tokens, trie, docids, longest, parent, folder, work, context
+        )
+        work.take("training", outcome.seconds)
         facts = {
             "documents": len(documents),
-            "docids": report(docids, encode=None, width=self.params.width),
+            "docids": {
+                **report(docids, cut=(tokens.flat, tokens.indptr) if docids.kind == "text" else None),
+                "parameters": {"own_tokens": len(tokens.own), "table": model.counts()["docid_table"]},
+            },
             "trie": {"bytes_per_docid": trie.bytes_per_docid, "nodes": trie.nodes, "depth": trie.depth},
             "examples": found.facts(),
             "parameters": model.counts(),
+            "longest": longest,
             "training": {
                 "steps": outcome.steps,
                 "seconds": round(outcome.seconds, 3),
                 "examples_seen": outcome.examples,
-                "tokens_seen": int(outcome.examples * float(np.diff(tokens[1]).mean() + 1)),
+                "tokens_seen": round(outcome.examples * _mean_length(found, taught)),
                 "best_step": outcome.best_step,
-                "best_hits@1_held_out": outcome.best,
+                "best_mrr@10_held_out": outcome.best,
                 "stopped_early": outcome.stopped_early,
                 "last_loss": next((e["loss"] for e in reversed(outcome.log) if "loss" in e), None),
             },
+            "parts_seconds": work.rounded(),
+            **({"growth": parent.facts} if parent else {}),
         }
-        self._save(model, vocabulary, folder, facts, outcome.log)
-        size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-        return {**facts, "bytes": size, "seconds": time.perf_counter() - started}
+        family.save(model, folder / "model")
+        self._log(outcome.log, folder)
+        write_atomic(folder / _FACTS, orjson.dumps(facts, option=orjson.OPT_INDENT_2))
+        for part in ("documents", "training", "first", *(f"inputs-{i}" for i in range(len(p.inputs)))):
+            shutil.rmtree(folder / part, ignore_errors=True)
+        size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+        return {**facts, "bytes": size, "seconds": work.total()}
 
-    def _docids(self, documents: TextView, folder: Path, context: Context) -> Docids:
+    def _parent(self, documents: TextView, folder: Path, work: _Work, context: Context) -> _Parent:
+        """The index of the first documents, from the store or made in `folder`."""
+        growth = self.params.growth
+        assert growth is not None
+        known = growth.known(len(documents))
+        own = Generative(self.params.model_copy(update={"growth": None}), restricted(self.training, known))
+        own.dense, own.family = self.dense, self.family
+        view = documents.take(np.arange(known))
+        if context.shared is not None:
+            place, facts = context.shared("generative", own, view)
+        else:
+            place = folder / "first"
+            facts = own.index(view, place, context=context)
+        work.take("first documents", float(facts["seconds"]))
+        return _Parent(place, known, {"first": known, "added": len(documents) - known})
+
+    def _docids(
+        self, documents: TextView, parent: _Parent | None, folder: Path, work: _Work, context: Context
+    ) -> Docids:
         place = folder / "docids"
         if (place / "docids.json").exists():
             return Docids.load(place)
@@ -253,193 +333,286 @@ class Generative:
         builder = make(str(chosen.pop("type", "semantic")), chosen)
         embeddings = None
         if "embeddings" in builder.needs:
-            self.dense.index(documents, folder / "documents", context=context)
-            embeddings = np.load(folder / "documents" / "vectors.npy", mmap_mode="r")
-        made = builder.build(
-            BuildInputs(
+            embeddings = self._embeddings(documents, folder, work, context)
+        with work.timed("docids"):
+            inputs = BuildInputs(
                 len(documents),
                 records=documents.records,
                 embeddings=embeddings,
-                queries=self._doc_queries(builder.needs, documents.records),
+                queries=self._doc_queries(builder.needs, documents, folder, context),
+                interactions=self._interactions(builder.needs),
                 context=context,
             )
-        )
-        made.save(place)
+            if parent is None:
+                made = builder.build(inputs)
+            else:
+                name = str(self.params.docids.get("type", "semantic"))
+                made = extend(Docids.load(parent.folder / "docids"), name, chosen, inputs)
+            made.save(place)
         return made
 
-    def _doc_queries(self, needs: frozenset[str], records: Records) -> DocQueries | None:
-        """Queries that docids are made of: those of the training split, before keywords of the document."""
+    def _embeddings(
+        self, documents: TextView, folder: Path, work: _Work, context: Context
+    ) -> npt.NDArray[np.float32]:
+        vectors, facts = embedded(self.dense, documents, "document", folder / "documents", context=context)
+        work.encoded("documents", facts)
+        return vectors
+
+    def _doc_queries(
+        self, needs: frozenset[str], documents: TextView, folder: Path, context: Context
+    ) -> DocQueries | None:
+        """Queries that docids are made of: generated ones where the inputs have them, then keywords of the document.
+        Never labelled queries: a docid that repeats one gives its near-duplicates away."""
         if "queries" not in needs:
             return None
-        rows, texts = examples_.of_kind(
-            records,
-            Input.model_validate({"kind": "keywords", "options": {"count": 1}}),
-            None,
-            seed=self.params.seed + 5,
-        )
-        source = "keywords"
-        if self.training is not None:
-            asked = self.training.queries.texts()
-            rows = np.concatenate([self.training.doc, rows])
-            texts = [asked[q] for q in self.training.query.tolist()] + texts
-            source = f"queries of {self.training.split}, else keywords"
-        return DocQueries.of(rows, texts, source)
+        plain = Input.model_validate({"kind": "keywords", "options": {"count": 1}})
+        rows, texts, names = [], [], []
+        for i, entry in [*enumerate(self.params.inputs), (0, plain)]:
+            if entry.kind == "generated" or entry is plain:
+                made = examples_.of_kind(
+                    documents, entry.model_copy(update={"prefix": ""}), None, folder / f"generated-{i}",
+                    seed=self.params.seed + 5, context=context,
+                )  # fmt: skip
+                rows.append(made.doc)
+                texts += made.texts
+                names.append(entry.kind)
+        return DocQueries.of(np.concatenate(rows), texts, ", else ".join(names))
 
-    def _tokens(
-        self, docids: Docids, context: Context
-    ) -> tuple[tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]], int]:
-        """((flat tokens, indptr) of all docids, vocabulary): tokens 0 .. n - 1 are those of docids, n ends one."""
-        flat, indptr = docids.sequences(self._cut(docids, context) if docids.kind == "text" else None)
-        known, dense = np.unique(flat, return_inverse=True)
-        return (dense.astype(np.int32), np.asarray(indptr)), len(known) + 1
+    def _interactions(self, needs: frozenset[str]) -> Interactions | None:
+        """Documents that a training query has in common."""
+        if "interactions" not in needs or self.training is None:
+            return None
+        data = self.training
+        by = np.argsort(data.query, kind="stable")
+        _, counts = np.unique(data.query[by], return_counts=True)
+        indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return Interactions(data.doc[by], indptr, f"answers of a query of {data.split}")
 
-    def _cut(self, docids: Docids, context: Context) -> Callable[[list[str]], Sequence[Sequence[int]]]:
-        how = self.params.docid_tokens
-        if how == "auto":
-            numbers = docids.builder in ("naive", "random", "sequential")
-            how = "characters" if numbers else "wordpieces"
-        if how == "characters":
-            return lambda texts: [[ord(c) for c in text] for text in texts]
-        tokenizer = self.dense.encoder(context).model.tokenizer
-        return lambda texts: list(tokenizer(texts, add_special_tokens=False)["input_ids"])
+    def _longest_list(self, tokens: DocidTokens) -> int:
+        if self.params.lists is None:
+            return 0
+        return max(self.params.decoding.list_length, self.params.lists.length) * (tokens.longest + 1)
 
-    def _vectors(self, texts: list[str], folder: Path, context: Context) -> npt.NDArray[np.float32]:
-        """float32 [texts, dim] of the frozen encoder, mapped; in shards, as an index of documents."""
-        records = Records(pa.table({"id": pa.array(map(str, range(len(texts))), pa.string()), "text": texts}))
-        self.dense.index(TextView(records, "{text}"), folder, context=context)
-        vectors: npt.NDArray[np.float32] = np.load(folder / "vectors.npy", mmap_mode="r")
-        return vectors
+    def _targets(
+        self,
+        documents: TextView,
+        docids: Docids,
+        tokens: DocidTokens,
+        found: Examples,
+        folder: Path,
+        work: _Work,
+        context: Context,
+    ) -> list[Targets]:
+        """What each kind's texts are taught to bring up."""
+        lists, seed = self.params.lists, self.params.seed
+        if lists is None:
+            return [targets_.of_docids(docids, tokens, kind.made) for kind in found.kinds]
+        if lists.source == "similar":
+            vectors = self._embeddings(documents, folder, work, context)
+            near = targets_.similar(np.asarray(vectors), lists.length - 1)
+            followers: list[Sequence[npt.NDArray[np.int64]]] = [near[k.made.doc] for k in found.kinds]  # type: ignore[misc]
+        else:
+            from seekbench.retrievers.generative.links import Links, title_list
+
+            links = Links.of(documents.records)
+            if links.skipped:
+                raise InputError(
+                    f"lists of linked documents need a corpus with links ({links.searched})",
+                    remedy="source: similar, or no `lists`",
+                )
+            followers = []
+            for kind in found.kinds:
+                if kind.entry.side == "query" or kind.entry.kind == "links":
+                    # CorpusBrain's lists are those of a page's own texts; what links to a page brings up it alone.
+                    followers.append([np.empty(0, np.int64)] * len(kind.made.doc))
+                    continue
+                indptr, rows = title_list(links, kind.made.doc, seed=seed)
+                followers.append(np.split(rows, indptr[1:-1]))
+        return [
+            targets_.of_lists(docids, tokens, targets_.lists_of(kind.made, more, docids, lists.length))
+            for kind, more in zip(found.kinds, followers, strict=True)
+        ]
 
     def _train(
         self,
         found: Examples,
-        vectors: npt.NDArray[np.float32],
-        tokens: tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]],
-        vocabulary: int,
+        taught: Sequence[Targets],
+        tokens: DocidTokens,
         trie: DocidTrie,
         docids: Docids,
+        longest: int,
+        parent: _Parent | None,
         folder: Path,
+        work: _Work,
         context: Context,
-    ) -> tuple[VectorDecoder, Any]:
+    ) -> tuple[Any, Any]:
         import torch
 
-        from seekbench.retrievers.dense.encode import pick_device
-        from seekbench.retrievers.generative.models.vector import Shape, VectorDecoder
-        from seekbench.training.trainer import Settings, train
+        from seekbench.training.trainer import Outcome, Settings, train
 
         p, t = self.params, self.params.training
-        device = pick_device(context.device)
         torch.set_num_threads(context.threads)
-        shape = Shape(
-            vectors.shape[1], vocabulary, trie.depth, p.width, p.layers, p.heads, p.slots, p.dropout
-        )
-        torch.manual_seed(p.seed)
-        model = VectorDecoder(shape).to(device)
-        targets = _Targets(tokens, docids, vocabulary, trie.depth, device)
-        tasks = [
-            _Task(
-                found.inputs[kind].kind, weight, np.flatnonzero((found.kind == kind) & ~found.held_out), found.doc,
-                vectors, targets, t.smoothing, t.noise,
+        steps, rate = t.steps, t.rate
+        if parent is None or p.growth is None:
+            model = self.family.make(tokens, longest, seed=p.seed, context=context)
+        else:
+            model = self._grown(parent, tokens, longest, context)
+            steps, rate = p.growth.steps, p.growth.rate or t.rate
+        if not steps:
+            model.eval()
+            return Outcome([], 0, 0.0, 0), model
+        inputs = []
+        for i, kind in enumerate(found.kinds):
+            given = self.family.inputs(
+                kind.made.texts, kind.entry.side, folder / f"inputs-{i}", context=context
             )
-            for kind, weight in examples_.weights(found).items()
-        ]  # fmt: skip
+            work.take(f"inputs {i} {kind.entry.kind}", given.seconds)
+            inputs.append(given)
+        tasks = []
+        for kind, given, target in zip(found.kinds, inputs, taught, strict=True):
+            name, rows, weight = kind.entry.kind, kind.learnt, kind.entry.weight
+            if parent is None or p.growth is None:
+                tasks.append(_Task(name, weight, rows, given, target, t.smoothing))
+                continue
+            for which, chosen, share in shares(kind.made.doc[rows], parent.known, p.growth.replay):
+                tasks.append(
+                    _Task(f"{name} {which}", weight * share, rows[chosen], given, target, t.smoothing)
+                )
         settings = Settings(
-            steps=t.steps, batch=t.batch, peak_rate=t.rate, warmup=t.warmup, decay=t.decay,
-            weight_decay=t.weight_decay, seed=p.seed, evaluate_every=t.evaluate_every, patience=t.patience,
-            checkpoint_every=max(100, t.evaluate_every),
+            steps=steps, batch=t.batch, peak_rate=rate, warmup=t.warmup, decay=t.decay,
+            weight_decay=t.weight_decay, clip=t.clip, seed=p.seed, evaluate_every=t.evaluate_every,
+            patience=t.patience, watch="mrr@10", checkpoint_every=max(100, t.evaluate_every), micro=t.micro,
         )  # fmt: skip
-        held = np.flatnonzero(found.held_out & (found.kind == examples_.watched_kind(found.inputs)))
-        watch = (
-            _Watch(model, trie, docids, np.asarray(vectors[held]), found.doc[held], device)
-            if len(held)
-            else None
-        )
-        identity = hashing.of_json(
-            [shape.as_json(), p.model_dump(mode="json"), docids.content_hash, len(found)]
-        )
+        watched = found.kinds.index(found.watched)
+        held = np.flatnonzero(found.watched.held_out)
+        watch = None
+        if len(held):
+            watch = _Watch(
+                lambda: self._decoder(model, tokens, trie, watching=True),
+                model, docids, inputs[watched], held, found.watched.made.doc[held],
+            )  # fmt: skip
         outcome = train(
             model,
             tasks,
             settings,
             folder / "training",
-            identity=identity,
+            identity=hashing.of_json(
+                [p.model_dump(mode="json", include=set(self.index_params)), docids.content_hash, len(found)]
+            ),
             evaluate=watch,
             progress=context.progress,
         )
-        return model, outcome
+        return outcome, model
 
-    def _save(
-        self,
-        model: VectorDecoder,
-        vocabulary: int,
-        folder: Path,
-        facts: Mapping[str, Any],
-        log: Sequence[Any],
-    ) -> None:
-        import shutil
+    def _grown(self, parent: _Parent, tokens: DocidTokens, longest: int, context: Context) -> Any:
+        known = DocidTokens.load(parent.folder / "tokens")
+        facts = orjson.loads((parent.folder / _FACTS).read_bytes())
+        model = self.family.load(parent.folder / "model", known, facts["longest"], context=context)
+        return self.family.grown(model, known, tokens, longest, seed=self.params.seed, context=context)
 
-        import torch
+    def _decoder(self, model: Any, tokens: DocidTokens, trie: DocidTrie, *, watching: bool = False) -> Any:
+        """watching: a cheaper search, for looks during training."""
+        from seekbench.retrievers.generative.decoding import Decoder, ListDecoder
 
+        d = self.params.decoding
+        if self.params.lists:
+            assert tokens.separator is not None
+            return ListDecoder(
+                model.stepper(), trie, separator=tokens.separator, end=tokens.end, docids=d.list_length,
+                beams=1 if watching else d.beams, length_penalty=d.length_penalty, merge=d.merge,
+            )  # fmt: skip
+        return Decoder(
+            model.stepper(), trie, beams=min(10, d.beams) if watching else d.beams,
+            mode="trie" if watching else d.mode, normalisation=d.normalisation, length_penalty=d.length_penalty,
+            stop=d.stop,
+        )  # fmt: skip
+
+    def _log(self, log: Sequence[Any], folder: Path) -> None:
         from seekbench.training.trainer import plot
 
-        torch.save({"shape": model.shape.as_json(), "weights": model.state_dict()}, folder / "model.pt")
         write_atomic(folder / "log.jsonl", b"".join(orjson.dumps(e) + b"\n" for e in log))
-        plot(log, folder / "curves.png", title=f"{self.params.docids.get('type', 'semantic')} docids")
-        write_atomic(folder / _FACTS, orjson.dumps(facts, option=orjson.OPT_INDENT_2))
-        for part in ("documents", "vectors", "training"):
-            shutil.rmtree(folder / part, ignore_errors=True)
+        if log:
+            plot(log, folder / "curves.png", title=f"{self.params.docids.get('type', 'semantic')} docids")
 
     # -- search -----------------------------------------------------------------------------------------------
 
     def open(self, folder: Path | None, documents: TextView, *, context: Context) -> GenerativeSearcher:
-        import torch
-
-        from seekbench.retrievers.dense.encode import pick_device
-        from seekbench.retrievers.generative.models.vector import Shape, VectorDecoder
-
         if folder is None or not (folder / _FACTS).exists():
             raise SeekbenchError(f"no generative index in {folder}")
-        saved = torch.load(folder / "model.pt", map_location="cpu", weights_only=True)
-        model = VectorDecoder(Shape(**saved["shape"]))
-        model.load_state_dict(saved["weights"])
-        model.to(pick_device(context.device)).eval()
-        docids = Docids.load(folder / "docids")
+        facts = orjson.loads((folder / _FACTS).read_bytes())
+        docids, tokens = Docids.load(folder / "docids"), DocidTokens.load(folder / "tokens")
         if docids.documents != len(documents):
             raise SeekbenchError(
                 f"{folder} holds docids of {docids.documents} documents, not of {len(documents)}"
             )
-        return GenerativeSearcher(self, model, DocidTrie.load(folder / "trie"), docids, documents)
+        model = self.family.load(folder / "model", tokens, facts["longest"], context=context)
+        decoder = self._decoder(model, tokens, DocidTrie.load(folder / "trie"))
+        return GenerativeSearcher(self, decoder, docids, documents)
 
 
-class _Targets:
-    """Documents' docids as padded tensors. A document of several docids is taught the preferred one."""
+@dataclass(frozen=True)
+class _Parent:
+    """An index of the first `known` documents."""
 
-    def __init__(self, tokens: Any, docids: Docids, vocabulary: int, depth: int, device: str) -> None:
-        import torch
+    folder: Path
+    known: int
+    facts: Mapping[str, Any]
 
-        flat, indptr = tokens
-        first = np.searchsorted(docids.doc, np.arange(docids.documents))
-        length = np.diff(indptr)[first]
-        inside = np.arange(depth) < length[:, None]
-        table = np.full((docids.documents, depth), -100, dtype=np.int64)
-        table[inside] = flat[(indptr[first][:, None] + np.arange(depth))[inside]]
-        table[np.arange(docids.documents), length] = vocabulary - 1  # the end
-        self.target = torch.from_numpy(table).to(device)
-        read = np.full_like(table, vocabulary)  # the start token, and padding, which no loss looks at
-        read[:, 1:] = np.where(table[:, :-1] >= 0, table[:, :-1], vocabulary)
-        self.read = torch.from_numpy(read).to(device)
-        self.device = device
+
+class _Work:
+    """Seconds of the parts of an index, over all calls that it took."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / _SECONDS
+        self.seconds: dict[str, float] = {}
+        if self.path.exists():
+            self.seconds = orjson.loads(self.path.read_bytes())
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Adds the time of the block."""
+        before, began = self.seconds.get(part, 0.0), time.perf_counter()
+        try:
+            yield
+        finally:
+            self.take(part, before + time.perf_counter() - began)
+
+    def take(self, part: str, seconds: float) -> None:
+        self.seconds[part] = seconds
+        write_atomic(self.path, orjson.dumps(self.seconds))
+
+    def encoded(self, part: str, facts: Mapping[str, Any]) -> None:
+        """The time of an encoding, which another system may have made."""
+        self.take(f"encoding of {part}", float(facts.get("encode_seconds") or facts.get("seconds") or 0.0))
+
+    def total(self) -> float:
+        return sum(self.seconds.values())
+
+    def rounded(self) -> dict[str, float]:
+        return {part: round(seconds, 3) for part, seconds in self.seconds.items()}
+
+
+def _mean_length(found: Examples, taught: Sequence[Targets]) -> float:
+    """Tokens of a target, over the mixture."""
+    weights = np.array([k.entry.weight for k in found.kinds])
+    lengths = np.array([np.diff(t.indptr)[t.of].mean() for t in taught])
+    return float((weights * lengths).sum() / weights.sum())
 
 
 class _Task:
     """`trainer.Task` of one kind of training text."""
 
     def __init__(
-        self, name: str, weight: float, rows: npt.NDArray[np.int64], doc: npt.NDArray[np.int64],
-        vectors: npt.NDArray[np.float32], targets: _Targets, smoothing: float, noise: float,
-    ) -> None:  # fmt: skip
-        self.name, self.weight, self.rows, self.doc = name, weight, rows, doc
-        self.vectors, self.targets, self.smoothing, self.noise = vectors, targets, smoothing, noise
+        self,
+        name: str,
+        weight: float,
+        rows: npt.NDArray[np.int64],
+        inputs: Inputs,
+        targets: Targets,
+        smoothing: float,
+    ) -> None:
+        self.name, self.weight, self.rows = name, weight, rows
+        self.inputs, self.targets, self.smoothing = inputs, targets, smoothing
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -447,82 +620,56 @@ class _Task:
     def loss(self, model: Any, rows: npt.NDArray[np.int64]) -> Any:
         import torch
 
-        from seekbench.retrievers.generative.models.vector import docid_loss
-
         chosen = self.rows[rows]
-        given = torch.from_numpy(np.asarray(self.vectors[chosen])).to(self.targets.device)
-        if self.noise:
-            given = given + torch.randn_like(given) * (
-                self.noise * given.norm(dim=1, keepdim=True) / given.shape[1] ** 0.5
-            )
-        at = torch.from_numpy(self.doc[chosen]).to(self.targets.device)
-        return docid_loss(model(given, self.targets.read[at]), self.targets.target[at], self.smoothing)
+        target = torch.from_numpy(self.targets.batch(chosen))
+        return model.loss(self.inputs.batch(chosen), target, self.smoothing)
 
 
 class _Watch:
-    """hits@1 and hits@10 of examples that training does not see, by constrained beam search."""
+    """hits@1, hits@10 and MRR@10 of texts that training does not see, by constrained search."""
 
     def __init__(
-        self, model: Any, trie: DocidTrie, docids: Docids, vectors: npt.NDArray[np.float32],
-        doc: npt.NDArray[np.int64], device: str,
+        self, decoder: Any, model: Any, docids: Docids, inputs: Inputs, rows: npt.NDArray[np.int64],
+        doc: npt.NDArray[np.int64],
     ) -> None:  # fmt: skip
-        self.model, self.trie, self.docids, self.vectors, self.doc, self.device = (
-            model,
-            trie,
-            docids,
-            vectors,
-            doc,
-            device,
-        )
+        self.decoder, self.model, self.docids = decoder, model, docids
+        self.inputs, self.rows, self.doc = inputs, rows, doc
 
     def __call__(self) -> Mapping[str, float]:
         import torch
 
-        from seekbench.retrievers.generative.decoding import Decoder
-        from seekbench.retrievers.generative.steppers import ModuleStepper
-
-        hits = {1: 0, 10: 0}
+        ranks = []
         with torch.inference_mode():
-            decoder = Decoder(ModuleStepper(self.model), self.trie, beams=10)
-            for at in range(0, len(self.doc), 64):
-                found = decoder(torch.from_numpy(self.vectors[at : at + 64]).to(self.device))
+            decoder = self.decoder()
+            for at in range(0, len(self.rows), 64):
+                found = decoder(self.inputs.batch(self.rows[at : at + 64]))
                 docs = np.where(found.rows >= 0, self.docids.doc[np.maximum(found.rows, 0)], -1)
-                right = docs == self.doc[at : at + 64, None]
-                for k in hits:
-                    hits[k] += int(right[:, :k].any(axis=1).sum())
-        return {f"hits@{k}": count / len(self.doc) for k, count in hits.items()}
+                right = docs[:, :10] == self.doc[at : at + 64, None]
+                ranks.append(np.where(right.any(axis=1), right.argmax(axis=1) + 1.0, np.inf))
+        rank = np.concatenate(ranks)
+        return {
+            "hits@1": float((rank == 1).mean()),
+            "hits@10": float((rank <= 10).mean()),
+            "mrr@10": float((1 / rank).mean()),
+        }
 
 
 class GenerativeSearcher:
     """An opened index. `timings`: seconds of `encode` and `decode`; `finish` gives the counts of decoding."""
 
-    def __init__(
-        self,
-        retriever: Generative,
-        model: VectorDecoder,
-        trie: DocidTrie,
-        docids: Docids,
-        documents: TextView,
-    ) -> None:
-        from seekbench.retrievers.generative.decoding import Decoder
-        from seekbench.retrievers.generative.steppers import ModuleStepper
-
-        self._retriever, self._docids, self._order = retriever, docids, documents.order
-        p = retriever.params.decoding
-        self._device = next(model.parameters()).device
-        self._decoder = Decoder(
-            ModuleStepper(model), trie, beams=p.beams, mode=p.mode, normalisation=p.normalisation,
-            length_penalty=p.length_penalty, stop=p.stop,
-        )  # fmt: skip
+    def __init__(self, retriever: Generative, decoder: Any, docids: Docids, documents: TextView) -> None:
+        self._retriever, self._decoder, self._docids = retriever, decoder, docids
+        self._order = documents.order
         self.timings: dict[str, float] = {"encode": 0.0, "decode": 0.0}
         self._counts = dict.fromkeys(("queries", "invalid", "duplicate", "tied", "tokens"), 0)
 
     def search(self, queries: TextView, k: int, *, context: Context) -> Run:
         import torch
 
-        size = self._retriever.params.batch_queries
+        size, family = self._retriever.params.batch_queries, self._retriever.family
         began = time.perf_counter()
-        encoded = self._retriever.dense.encode(queries.texts(), "query", lambda n: None, context).vectors
+        texts = self._retriever.render(queries.texts(), "query", context=context)
+        given = family.inputs(texts, "query", None, context=context) if texts else ()
         self.timings["encode"] += time.perf_counter() - began
         began = time.perf_counter()
         found = []
@@ -531,8 +678,9 @@ class GenerativeSearcher:
             context.progress.stage("decode", total=len(queries), unit="queries") as stage,
         ):
             for at in range(0, len(queries), size):
-                found.append(self._decoder(torch.from_numpy(encoded[at : at + size]).to(self._device)))
-                stage.advance(min(size, len(queries) - at))
+                rows = np.arange(at, min(at + size, len(queries)))
+                found.append(self._decoder(given.batch(rows)))  # type: ignore[union-attr]
+                stage.advance(len(rows))
         for part in found:
             self._counts["queries"] += len(part.rows)
             for name in ("invalid", "duplicate", "tied", "tokens"):
@@ -550,11 +698,11 @@ class GenerativeSearcher:
     def finish(self, run: Run) -> Mapping[str, Any]:
         """Counts over all queries that this process decoded."""
         queries = max(1, self._counts["queries"])
-        p = self._retriever.params.decoding
+        beams = self._retriever.params.decoding.beams
         return {
-            "decoding": p.model_dump(),
+            "decoding": self._decoder.settings,
             "queries_decoded": self._counts["queries"],
-            "invalid_rate": self._counts["invalid"] / (queries * p.beams),
+            "invalid_rate": self._counts["invalid"] / (queries * beams),
             **{f"{n}_per_query": self._counts[n] / queries for n in ("duplicate", "tied", "tokens")},
         }
 

@@ -2,12 +2,14 @@
 
 A mean is shown only for a system that has every dataset of the table; a cell that is missing or failed is
 said to be so. Figures of different content (hashes) are not put into one column unless asked for, and marked.
+
+Where a system learnt from another split of a dataset, a second column (†) has the figures of all systems on the
+queries that are close to no training query with the same answer (`training.queries.with_neighbour`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,53 +19,15 @@ import orjson
 from seekbench import tables
 from seekbench.errors import InputError, did_you_mean
 from seekbench.leaderboard import records
+from seekbench.leaderboard.board import ALPHA, Cell, Leaderboard, Row
+from seekbench.leaderboard.per_query import PerQuery
+from seekbench.leaderboard.subset import DAGGER, subset_notes, subset_of, twin_of
 from seekbench.metrics.measure import parse
 from seekbench.statistics.corrections import holm
 from seekbench.statistics.paired import paired_t
 from seekbench.tables import Grid, Text, best_shown
 
-#: Two-sided level of the paired t-test, Holm-adjusted over all comparisons of the table.
-ALPHA = 0.05
 NOT_COMPARABLE = "trial run (limited): not comparable with any other figure"
-
-
-@dataclass
-class Cell:
-    """score: mean of the metric, None where there is no record. delta, p: against the baseline on the same queries."""
-
-    score: float | None = None
-    delta: float | None = None
-    p: float | None = None
-    best: bool = False
-    failure: str | None = None
-    lower: bool = False
-
-    @property
-    def mark(self) -> str:
-        """▲ better / ▼ worse, where the difference to the baseline is significant."""
-        if self.p is None or self.delta is None or self.p >= ALPHA:
-            return ""
-        return "▲" if (self.delta > 0) != self.lower else "▼"
-
-
-@dataclass
-class Row:
-    system: str
-    cells: list[Cell]
-    mean: float | None = None
-    delta: float | None = None
-    best: bool = False
-    efficiency: dict[str, float | None] = field(default_factory=dict)
-
-
-@dataclass
-class Leaderboard:
-    metric: str
-    datasets: list[str]
-    rows: list[Row]
-    baseline: str | None
-    notes: list[str] = field(default_factory=list)
-    lower: bool = False  # whether a lower figure is better
 
 
 def load(paths: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
@@ -122,24 +86,31 @@ def build(
                 f"{folder}: has no metric '{metric}'", remedy=did_you_mean(metric, record["metrics"])
             )
     lower = parse(metric).definition.lower
-    board = Leaderboard(metric, _dataset_labels(keys), [], baseline, notes, lower)
+    scores = PerQuery(metric)
+    subsets = [subset_of(place, key, scores) for key in keys]
+    board = Leaderboard(metric, _dataset_labels(keys), subsets, [], baseline, notes, lower)
     for system in systems:
-        cells = []
-        for key in keys:
+        cells, twins = [], []
+        for key, subset in zip(keys, subsets, strict=True):
             entry = place.get((*key, system))
             cell = Cell(failure=failures.get((*key, system)), lower=lower)
             if entry:
                 cell.score = entry[1]["metrics"][metric]["mean"]
             cells.append(cell)
-        scores = [c.score for c in cells]
-        mean = float(np.mean([s for s in scores if s is not None])) if scores and None not in scores else None
-        row = Row(system, cells, mean)
+            twins.append(None if subset is None else twin_of(entry, subset, cell, scores))
+        row = Row(system, cells, twins, _mean(cells))
+        if board.has_twins:
+            row.mean_twin = _mean([t or c for t, c in zip(twins, cells, strict=True)])
         row.efficiency = _efficiency([place[(*key, system)][1] for key in keys if (*key, system) in place])
         board.rows.append(row)
     if baseline is not None:
-        _compare(board, place, keys, systems, baseline, metric)
+        _compare(board, place, keys, baseline, scores)
     _mark_best(board)
-    board.notes += _coverage(place)
+    board.notes += [*_coverage(place), *subset_notes(board)]
+    if scores.measure.definition.aggregate == "run" and any(r.get("training") for _, r in place.values()):
+        board.notes.append(
+            f"{metric} is a figure of the whole run: there is none without queries that are close to training queries"
+        )
     if any(not record["comparable"] for _, record in place.values()):
         board.notes.insert(0, NOT_COMPARABLE)
     board.rows.sort(key=lambda r: (r.mean is None, (r.mean or 0.0) * (1 if lower else -1)))
@@ -259,67 +230,82 @@ def _efficiency(cell_records: Sequence[Mapping[str, Any]]) -> dict[str, float | 
     }
 
 
-def _per_query(folder: Path, metric: str) -> tuple[list[str], Any]:
-    """(query ids, float64 [queries]: NaN where the metric is not defined for a query)."""
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(folder / "per_query.parquet", columns=["query_id", metric])
-    return table.column("query_id").to_pylist(), table.column(metric).to_numpy()
+def _mean(cells: Sequence[Cell]) -> float | None:
+    """None unless there is a figure of every dataset, over the queries that others are shown for too."""
+    scores = [c.score for c in cells if c.score is not None and c.comparable]
+    return float(np.mean(scores)) if scores and len(scores) == len(cells) else None
 
 
 def _compare(
     board: Leaderboard,
     place: Mapping[tuple[str, str, str], tuple[Path, dict[str, Any]]],
     keys: Sequence[tuple[str, str]],
-    systems: Sequence[str],
     baseline: str,
-    metric: str,
+    scores: PerQuery,
 ) -> None:
     """Differences to the baseline with a paired t-test on per-query scores, Holm-adjusted over the table. A figure
     that is no mean over queries (a sum, one of the whole run) has a difference and no test."""
     compared: list[Cell] = []
     raw: list[float] = []
+    tested = scores.measure.definition.aggregate == "mean"
     base_row = next(r for r in board.rows if r.system == baseline)
     for j, key in enumerate(keys):
         base = place.get((*key, baseline))
-        base_mean = base_row.cells[j].score
-        if base is None or base_mean is None:
-            continue
-        tested = base[1]["metrics"][metric].get("aggregate", "mean") == "mean"
-        base_ids, base_scores = _per_query(base[0], metric) if tested else ([], np.empty(0))
+        subset = board.subsets[j]
         for row in board.rows:
-            entry, cell = place.get((*key, row.system)), row.cells[j]
-            if entry is None or row.system == baseline or cell.score is None:
+            entry = place.get((*key, row.system))
+            if base is None or entry is None or row is base_row:
                 continue
-            if not tested:
-                cell.delta = cell.score - base_mean
-                continue
-            ids, scores = _per_query(entry[0], metric)
-            if ids != base_ids:
-                order = {q: i for i, q in enumerate(ids)}
-                if set(order) != set(base_ids):
+            pairs: list[tuple[Cell | None, Cell | None, Any]] = [(row.cells[j], base_row.cells[j], None)]
+            if subset is not None:
+                pairs.append((row.twins[j], base_row.twins[j], subset.ids))
+            for cell, base_cell, ids in pairs:
+                if cell is None or base_cell is None or not (cell.comparable and base_cell.comparable):
                     continue
-                scores = scores[[order[q] for q in base_ids]]
-            cell.delta = cell.score - base_mean
-            compared.append(cell)
-            raw.append(paired_t(scores, base_scores).p)
+                if cell.score is None or base_cell.score is None:
+                    continue
+                if tested:
+                    p = _p_value(scores, entry[0], base[0], ids)
+                    if p is None:
+                        continue
+                    compared.append(cell)
+                    raw.append(p)
+                cell.delta = cell.score - base_cell.score
     for cell, p in zip(compared, holm(raw), strict=True):
         cell.p = p
     for row in board.rows:
         if row is not base_row and row.mean is not None and base_row.mean is not None:
             row.delta = row.mean - base_row.mean
+        if row is not base_row and row.mean_twin is not None and base_row.mean_twin is not None:
+            row.delta_twin = row.mean_twin - base_row.mean_twin
+
+
+def _p_value(scores: PerQuery, folder: Path, base: Path, ids: Any) -> float | None:
+    """Of a paired t-test on the queries of these ids, by default all; None where the two have different queries."""
+    if ids is None:
+        ids = scores.all(base)[0]
+        if len(scores.all(folder)[0]) != len(ids):
+            return None
+    own, other = scores.on(folder, ids), scores.on(base, ids)
+    return None if own is None or other is None else paired_t(own, other).p
 
 
 def _mark_best(board: Leaderboard) -> None:
     """The best figure of each column as it is displayed; several where they print alike."""
     for j in range(len(board.datasets)):
-        best = best_shown((r.cells[j].score for r in board.rows), board.lower)
-        for row in board.rows:
-            score = row.cells[j].score
-            row.cells[j].best = score is not None and round(score, 4) == best
+        _mark_column([row.cells[j] for row in board.rows], board.lower)
+        _mark_column([t for row in board.rows if (t := row.twins[j]) is not None], board.lower)
     best = best_shown((r.mean for r in board.rows), board.lower)
+    best_twin = best_shown((r.mean_twin for r in board.rows), board.lower)
     for row in board.rows:
         row.best = row.mean is not None and round(row.mean, 4) == best
+        row.best_twin = row.mean_twin is not None and round(row.mean_twin, 4) == best_twin
+
+
+def _mark_column(cells: Sequence[Cell], lower: bool) -> None:
+    best = best_shown((c.score for c in cells if c.comparable), lower)
+    for cell in cells:
+        cell.best = cell.comparable and cell.score is not None and round(cell.score, 4) == best
 
 
 def as_json(board: Leaderboard) -> dict[str, Any]:
@@ -331,14 +317,37 @@ def as_json(board: Leaderboard) -> dict[str, Any]:
         "significance": {"test": "paired t, two-sided", "correction": "holm", "alpha": ALPHA}
         if board.baseline
         else None,
+        # Of each dataset, the queries of the figures "without_neighbour" below; null where no system learnt.
+        "without_neighbour": {
+            name: None
+            if subset is None
+            else {
+                "queries": subset.queries,
+                "of": subset.total,
+                "thresholds": subset.thresholds,
+                "queries_with_neighbour": subset.trained,
+            }
+            for name, subset in zip(board.datasets, board.subsets, strict=True)
+        },
         "rows": [
             {
                 "system": row.system,
                 "mean": row.mean,
                 "delta": row.delta,
+                "without_neighbour": {"mean": row.mean_twin, "delta": row.delta_twin}
+                if board.has_twins
+                else None,
                 "scores": {
-                    name: {"mean": c.score, "delta": c.delta, "p": c.p, "failure": c.failure}
-                    for name, c in zip(board.datasets, row.cells, strict=True)
+                    name: {
+                        "mean": c.score,
+                        "delta": c.delta,
+                        "p": c.p,
+                        "failure": c.failure,
+                        "without_neighbour": None
+                        if t is None
+                        else {"mean": t.score, "delta": t.delta, "p": t.p, "comparable": t.comparable},
+                    }
+                    for name, c, t in zip(board.datasets, row.cells, row.twins, strict=True)
                 },
                 "efficiency": row.efficiency,
             }
@@ -348,13 +357,25 @@ def as_json(board: Leaderboard) -> dict[str, Any]:
     }
 
 
-def header(board: Leaderboard) -> list[str]:
+def header(board: Leaderboard, *, plain: bool = False) -> list[str]:
+    """Titles of the columns. plain: with words for the dagger, whose note a CSV file lacks."""
+
+    def twin(name: str) -> str:
+        return f"{name} without_neighbour" if plain else f"{name}{DAGGER}"
+
+    many = len(board.datasets) > 1
     columns = ["system"]
-    if len(board.datasets) > 1:
+    if many:
         columns.append(f"mean {board.metric}")
+        if board.has_twins:
+            columns.append(twin(f"mean {board.metric}") if plain else twin("mean"))
     if board.baseline:
         columns.append(f"Δ {board.baseline}")
-    columns += board.datasets if len(board.datasets) > 1 else [f"{board.datasets[0]} {board.metric}"]
+    for name, subset in zip(board.datasets, board.subsets, strict=True):
+        columns.append(name if many else f"{name} {board.metric}")
+        if subset is not None:
+            # It stands beside the one that names the dataset, and a narrow table fits into a terminal.
+            columns.append(twin(columns[-1] if many or plain else board.metric))
     return [*columns, "queries/s", "p95 ms", "index MB"]
 
 
@@ -366,23 +387,33 @@ def grid(board: Leaderboard) -> Grid:
         line = [Text(row.system)]
         if many:
             line.append(Text(_score(row.mean), row.best, row.mean))
+            if board.has_twins:
+                line.append(Text(_score(row.mean_twin), row.best_twin, row.mean_twin))
         if board.baseline:
             delta = row.delta if many else row.cells[0].delta
             line.append(Text("" if delta is None else f"{delta:+.4f}", False, delta))
-        for cell in row.cells:
-            text = "failed" if cell.failure else _score(cell.score)
-            line.append(Text(text + (f" {cell.mark}" if cell.mark else ""), cell.best, cell.score))
+        for cell, twin in zip(row.cells, row.twins, strict=True):
+            line += [_shown(c) for c in (cell, twin) if c is not None]
         e = row.efficiency
         rate, p95, size = e.get("queries_per_second"), e.get("latency_p95_ms"), e.get("index_bytes")
         size = None if size is None else size / 1e6
         line += [Text(_number(rate, 0), value=rate), Text(_number(p95, 1), value=p95)]
         out.append([*line, Text(_number(size, 1), value=size)])
-    return Grid(header(board), out, notes=legend(board))
+    plain = header(board, plain=True) if board.has_twins else None
+    return Grid(header(board), out, notes=legend(board), csv_columns=plain)
+
+
+def _shown(cell: Cell) -> Text:
+    """In a CSV file too, what is not comparable is in brackets, and so no number."""
+    if not cell.comparable:
+        return Text("–" if cell.score is None else f"({cell.score:.4f})")
+    text = "failed" if cell.failure else _score(cell.score)
+    return Text(text + (f" {cell.mark}" if cell.mark else ""), cell.best, cell.score)
 
 
 def legend(board: Leaderboard) -> list[str]:
     lines = list(board.notes)
-    if board.baseline and any(c.mark for r in board.rows for c in r.cells):
+    if board.baseline and any(c is not None and c.mark for r in board.rows for c in [*r.cells, *r.twins]):
         lines.append(
             f"▲ better, ▼ worse than {board.baseline}: paired t-test per query, p < {ALPHA} after Holm's correction"
         )

@@ -1,9 +1,9 @@
-"""Training queries of a dataset: those of another split, none of which the evaluated split has; and which of the
-evaluated ones are close to them."""
+"""Training queries of a dataset: those of another split, none of which the evaluated split has; which of the
+evaluated ones are close to them, and which ask for documents that they do not name."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -44,26 +44,77 @@ def _words(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def with_neighbour(evaluated: Dataset, data: TrainingData, embed: Embed) -> npt.NDArray[np.bool_]:
+def with_neighbour(evaluated: Dataset, data: TrainingData, embed: Embed | None) -> npt.NDArray[np.bool_]:
     """bool [queries of `evaluated`]: which have a training query of cosine THRESHOLD or more that shares a relevant
-    document with them. A system that was trained on that query knows the answer."""
+    document with them. A system that was trained on that query knows the answer.
+
+    embed: (texts) -> float32 [texts, dim]; None: TF-IDF over character 4-grams, as `leakage` does without a model.
+    """
+    queries = evaluated.qrels.num_queries
+    out = np.zeros(queries, dtype=np.bool_)
+    query, doc = _relevant(evaluated)
+    # Only training queries that share a relevant document with an evaluated one can count, most often a small part.
+    candidates = np.unique(data.query[np.isin(data.doc, doc)])
+    if not len(candidates):
+        return out
     asked = evaluated.queries.texts(evaluated.query_template)
-    known = data.queries.texts()
-    positive = evaluated.qrels.grades > 0
-    relevant = _sets(evaluated.qrels.query_rows()[positive], evaluated.qrels.doc_rows[positive], len(asked))
-    answers = _sets(data.query, data.doc, len(known))
-    vectors = unit_vectors(asked + known, embed)
-    rows, others, _ = close_pairs(
-        vectors, np.arange(len(asked)), np.arange(len(asked), len(vectors)), THRESHOLD
-    )
-    out = np.zeros(len(asked), dtype=np.bool_)
-    for row, other in zip(rows.tolist(), others.tolist(), strict=True):
-        out[row] |= not relevant[row].isdisjoint(answers[other])
+    if embed is None:
+        # Weights of n-grams are those of all queries, so that a figure agrees with `validate dataset`.
+        vectors, theirs = unit_vectors(asked + data.queries.texts(), None), candidates + queries
+    else:
+        vectors = unit_vectors(asked + data.queries.take(candidates).texts(), embed)
+        theirs = np.arange(queries, queries + len(candidates))
+    rows, others, _ = close_pairs(vectors, np.arange(queries), theirs, THRESHOLD)
+    out[rows[_share(rows, candidates[others], query, doc, data)]] = True
     return out
 
 
-def _sets(query: npt.NDArray[Any], doc: npt.NDArray[Any], queries: int) -> list[set[int]]:
-    out: list[set[int]] = [set() for _ in range(queries)]
-    for q, d in zip(query.tolist(), doc.tolist(), strict=True):
-        out[q].add(d)
+@dataclass(frozen=True)
+class UnseenDocuments:
+    """relevant: distinct documents of the corpus that are relevant to an evaluated query; unseen: those of them that
+    no training query names; queries: bool [queries], which have relevant documents in the corpus, all unseen."""
+
+    relevant: int
+    unseen: int
+    queries: npt.NDArray[np.bool_]
+
+
+def unseen_documents(evaluated: Dataset, data: TrainingData) -> UnseenDocuments:
+    """What the training queries do not say of the evaluated ones' answers. Documents that the corpus lacks, which no
+    system can find, and queries without relevant documents do not count."""
+    query, doc = _relevant(evaluated)
+    present = doc < len(evaluated.corpus)
+    query, doc = query[present], doc[present]
+    named = np.isin(doc, data.doc)
+    has = np.zeros(evaluated.qrels.num_queries, dtype=np.bool_)
+    has[query] = True
+    has[query[named]] = False
+    return UnseenDocuments(len(np.unique(doc)), len(np.unique(doc[~named])), has)
+
+
+def _relevant(evaluated: Dataset) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(query, doc): int64 [relevant judgments], by query."""
+    positive = evaluated.qrels.grades > 0
+    return evaluated.qrels.query_rows()[positive], evaluated.qrels.doc_rows[positive]
+
+
+def _share(
+    rows: npt.NDArray[np.int64],
+    others: npt.NDArray[np.int64],
+    query: npt.NDArray[np.int64],
+    doc: npt.NDArray[np.int64],
+    data: TrainingData,
+) -> npt.NDArray[np.bool_]:
+    """bool [pairs]: whether evaluated query rows[i] and training query others[i] have a relevant document in common.
+    query, doc: the relevant judgments, by query."""
+    first, last = np.searchsorted(query, rows), np.searchsorted(query, rows, side="right")
+    counts = last - first
+    pair = np.repeat(np.arange(len(rows)), counts)
+    # The judgments of each pair's query, one after the other.
+    at = np.arange(len(pair)) - np.repeat(np.cumsum(counts) - counts, counts) + first[pair]
+    # One number for (training query, document).
+    width = int(max(doc.max(initial=0), data.doc.max(initial=0))) + 1
+    common = np.isin(others[pair] * width + doc[at], data.query * width + data.doc)
+    out = np.zeros(len(rows), dtype=np.bool_)
+    out[pair[common]] = True
     return out

@@ -34,7 +34,8 @@ _SEED_STRIDE = 1_000_003
 class Settings:
     """steps: of the optimiser; batch: examples a step; peak_rate: learning rate after `warmup` steps (a share of all
     steps below 1, else a number); clip: of the gradient's norm, 0 for none; evaluate_every, checkpoint_every: steps;
-    patience: evaluations without a better `watch` before it stops, 0 for never."""
+    patience: evaluations without a better `watch` before it stops, 0 for never; micro: examples that go through the
+    model at once, 0 for the whole batch, where memory is short."""
 
     steps: int
     batch: int
@@ -49,6 +50,7 @@ class Settings:
     watch: str = "hits@1"
     checkpoint_every: int = 200
     log_every: int = 20
+    micro: int = 0
 
     @property
     def warmup_steps(self) -> int:
@@ -185,9 +187,13 @@ def _step(
     for task, rows in zip(tasks, mixture.examples(step), strict=True):
         if not len(rows):
             continue
-        loss = task.loss(model, rows)
-        (loss * (len(rows) / settings.batch)).backward()  # type: ignore[no-untyped-call]
-        losses[task.name] = float(loss.detach())
+        losses[task.name] = 0.0
+        size = settings.micro or len(rows)
+        for at in range(0, len(rows), size):
+            part = rows[at : at + size]
+            loss = task.loss(model, part)
+            (loss * (len(part) / settings.batch)).backward()  # type: ignore[no-untyped-call]
+            losses[task.name] += float(loss.detach()) * (len(part) / len(rows))
         if not math.isfinite(losses[task.name]):
             raise SeekbenchError(
                 f"the loss of '{task.name}' is {losses[task.name]} at step {step}; lower the learning rate, "
@@ -292,7 +298,7 @@ def plot(log: Sequence[Mapping[str, Any]], path: Path, *, title: str = "") -> No
     os.environ.setdefault("MPLBACKEND", "Agg")
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), dpi=120)
+    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     left = figure.subplots()
     names = dict.fromkeys(n for entry in log for n in entry if n not in ("step", "rate"))
     right = None
@@ -308,7 +314,7 @@ def plot(log: Sequence[Mapping[str, Any]], path: Path, *, title: str = "") -> No
     if right is not None:
         right.set_ylim(0, 1)
         right.set_ylabel("score of the evaluation")
-    figure.legend(loc="upper center", ncol=4, frameon=False, fontsize=8)
-    figure.suptitle(title, y=0.02, fontsize=8)
+    figure.legend(loc="outside lower center", ncol=4, frameon=False, fontsize=8)
+    figure.suptitle(title, fontsize=10)
     with atomic_file(path) as part:
         figure.savefig(part, format="png")

@@ -8,6 +8,7 @@ import pytest
 
 from seekbench import config
 from seekbench.errors import InputError
+from seekbench.retrievers.protocol import Context
 
 
 @pytest.fixture
@@ -212,9 +213,17 @@ def test_all_shipped_configs_are_good() -> None:
     from seekbench.cli.common import shipped_configs
 
     found = list(shipped_configs())
-    assert len(found) == 1
-    for _, path in found:
-        config.load(path)
+    names = {name for name, _ in found}
+    assert {"quickstart", "generative/dsi-qg", "studies/scaling"} <= names
+    for name, path in found:
+        if name.startswith("studies/"):
+            with pytest.raises(InputError, match="this is the file of a study"):
+                config.load(path)
+        else:
+            assert not config.check_resolvable(config.load(path), Context(offline=True)).errors
+    from seekbench.studies import scaling
+
+    assert scaling.load(dict(found)["studies/scaling"]).cells
 
 
 def test_missing_run_files_are_named(folder: Path) -> None:

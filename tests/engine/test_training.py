@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seekbench.collection import Corpus, Dataset, Qrels, Queries
 from seekbench.errors import SeekbenchError
+from seekbench.metrics.evaluate import Scores
+from seekbench.metrics.measure import parse
+from seekbench.recording import _trained
+from seekbench.training.queries import training_data, unseen_documents, with_neighbour
 from seekbench.training.schedule import Mixture, learning_rate
 from seekbench.training.trainer import Outcome, Settings, plot, train
 
@@ -155,3 +162,135 @@ def test_curves_are_drawn(tmp_path: Path) -> None:
     found, _ = _run(tmp_path)
     plot(found.log, tmp_path / "curves.png", title="a test")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def _split(name: str, queries: dict[str, str], relevant: list[tuple[str, int, int]]) -> Dataset:
+    """A split of six documents d0 .. d5 (document 6 is judged and absent); relevant: (query, document, grade)."""
+    ids = list(queries)
+    rows = np.array([ids.index(q) for q, _, _ in relevant])
+    qrels = Qrels.from_triples(
+        rows,
+        np.array([d for _, d, _ in relevant]),
+        np.array([g for _, _, g in relevant]),
+        queries=len(ids),
+        corpus_size=6,
+        absent_ids=("gone",),
+    )
+    corpus = Corpus.from_lists([f"d{i}" for i in range(6)], [f"text {i}" for i in range(6)])
+    return Dataset("planted", name, corpus, Queries.from_lists(ids, list(queries.values())), qrels)
+
+
+#: b1 asks as t1 for the same document, b2 as t1 for another, b3 as t2 for one of two; b4 is close to nothing, b5 is
+#: close to t3 in a document of grade 0, b6 asks for a document that the corpus lacks, b7 for nothing.
+_EVALUATED = _split(
+    "test",
+    {f"b{i}": t for i, t in enumerate(["wing", "wing", "heat", "moon", "salt", "gone", "none"], 1)},
+    [
+        ("b1", 0, 1), ("b1", 5, 2), ("b2", 1, 1), ("b3", 1, 1), ("b3", 2, 1), ("b4", 0, 1), ("b4", 2, 1), ("b5", 3, 0),
+        ("b5", 4, 1), ("b6", 6, 1),
+    ],
+)  # fmt: skip
+_LEARNT = training_data(
+    _EVALUATED,
+    _split(
+        "train",
+        {"t1": "wings", "t2": "hot", "t3": "salty", "t4": "wing"},
+        [("t1", 0, 1), ("t2", 2, 1), ("t3", 3, 1), ("t4", 4, 1)],
+    ),
+)
+_PLANTED = {"wing": 0.0, "wings": 0.3, "heat": 2.0, "hot": 1.6, "moon": 4.0, "salt": 5.0, "salty": 5.1}
+
+
+def _angles(texts: list[str]) -> Any:
+    """Vectors in a plane; cos .3 = .955, cos .4 = .921, cos 1 = .54."""
+    angles = [_PLANTED.get(t, 3.0) for t in texts]
+    return np.array([[np.cos(a), np.sin(a)] for a in angles], dtype=np.float32)
+
+
+def test_neighbours_share_words_and_a_relevant_document() -> None:
+    assert _LEARNT.left_out == 1
+    near = with_neighbour(_EVALUATED, _LEARNT, _angles)
+    assert near.tolist() == [True, False, True, False, False, False, False]
+
+
+def test_only_queries_with_a_document_in_common_are_embedded() -> None:
+    seen: list[str] = []
+
+    def embed(texts: list[str]) -> Any:
+        seen.extend(texts)
+        return _angles(texts)
+
+    with_neighbour(_EVALUATED, _LEARNT, embed)
+    assert set(seen) - set(_EVALUATED.queries.texts("{text}")) == {"wings", "hot"}
+
+
+def test_neighbours_without_an_encoder() -> None:
+    """TF-IDF: the same words in another case are close."""
+    evaluated = _split("test", {"a": "flow over wings", "b": "heat of the moon"}, [("a", 0, 1), ("b", 1, 1)])
+    other = _split("train", {"t": "Flow over: WINGS", "u": "the salt sea"}, [("t", 0, 1), ("u", 1, 1)])
+    assert with_neighbour(evaluated, training_data(evaluated, other), None).tolist() == [True, False]
+
+
+def test_nothing_in_common() -> None:
+    evaluated = _split("test", {"a": "wing"}, [("a", 0, 1)])
+    data = training_data(evaluated, _split("train", {"t": "wings"}, [("t", 1, 1)]))
+
+    def never(texts: list[str]) -> Any:
+        raise AssertionError
+
+    assert with_neighbour(evaluated, data, never).tolist() == [False]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data())
+def test_neighbours_are_those_of_a_plain_loop(data: Any) -> None:
+    pairs = st.lists(
+        st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(0, 1)),
+        min_size=1,
+        unique_by=lambda p: p[:2],
+    )
+    own, theirs = data.draw(pairs), data.draw(pairs.filter(lambda ps: any(g for _, _, g in ps)))
+    angles = {f"{side}{i}": data.draw(st.floats(0, 1.5)) for side in "qt" for i in range(5)}
+    evaluated = _split("test", {f"q{i}": f"q{i}" for i in range(5)}, [(f"q{q}", d, g) for q, d, g in own])
+    other = _split("train", {f"t{i}": f"t{i}" for i in range(5)}, [(f"t{q}", d, g) for q, d, g in theirs])
+
+    def embed(texts: list[str]) -> Any:
+        return np.array([[np.cos(angles[t]), np.sin(angles[t])] for t in texts], dtype=np.float32)
+
+    expected = [False] * 5
+    for q, d, g in own:
+        for t, e, h in theirs:
+            cosine = float(np.cos(angles[f"q{q}"] - angles[f"t{t}"]))
+            if abs(cosine - 0.9) < 1e-5:
+                return
+            expected[q] |= bool(g and h and d == e and cosine >= 0.9)
+    assert with_neighbour(evaluated, training_data(evaluated, other), embed).tolist() == expected
+
+
+def test_documents_that_no_training_query_names() -> None:
+    """Relevant are d0, d1, d2, d4, d5; training names d0, d2, d3 (t4, which names d4, is left out)."""
+    new = unseen_documents(_EVALUATED, _LEARNT)
+    assert (new.relevant, new.unseen) == (5, 3)
+    assert new.queries.tolist() == [False, True, False, False, True, False, False]
+
+
+def test_the_record_of_a_system_that_learnt() -> None:
+    """hits@1: b1, b3 and b5 are found; num_rel is a sum."""
+    values = np.array([[1.0, 1.0], [0.0, 1.0], [1.0, 1.0], [0.0, 1.0], [1.0, 1.0], [0.0, 1.0], [np.nan, 1.0]])
+    measures = (parse("success@1"), parse("num_rel"))
+    ids = _EVALUATED.queries.ids().to_pylist()
+    scores = Scores(measures, ids, values, values.sum(axis=0), _EVALUATED.qrels, None)
+    retriever: Any = SimpleNamespace(training=_LEARNT, embed_queries=_angles)
+    told = _trained(retriever, _EVALUATED, scores)
+    assert told is not None
+    assert told["with_neighbour"] == ["b1", "b3"]
+    assert (told["queries_with_neighbour"], told["queries_without_neighbour"]) == (2, 5)
+    assert told["without_neighbour"] == {"success@1": {"mean": 0.25}}
+    assert (told["relevant_documents"], told["relevant_documents_unseen"]) == (5, 3)
+    assert (told["queries_unseen"], told["unseen"]) == (2, {"success@1": {"mean": 0.5}})
+    assert told["method"] == "embeddings"
+    assert json.loads(json.dumps(told)) == told
+    plain = _trained(SimpleNamespace(training=_LEARNT), _EVALUATED, scores)  # type: ignore[arg-type]
+    assert plain is not None
+    assert plain["method"].startswith("tf-idf")
+    assert _trained(SimpleNamespace(training=None), _EVALUATED, scores) is None  # type: ignore[arg-type]

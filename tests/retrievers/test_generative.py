@@ -13,8 +13,10 @@ import tiny_checkpoints as tiny
 from seekbench import config, runner
 from seekbench.collection import Corpus
 from seekbench.errors import InputError
-from seekbench.retrievers.generative import examples, pairs
+from seekbench.retrievers.generative import examples, pairs, targets
+from seekbench.retrievers.generative.docids import BuildInputs, Docids, make
 from seekbench.retrievers.generative.examples import Input
+from seekbench.retrievers.generative.models.decoder import dense_tokens
 from seekbench.retrievers.generative.retriever import Generative, GenerativeParams
 from seekbench.retrievers.protocol import Context, TextView
 from seekbench.store import Store
@@ -65,18 +67,34 @@ def test_keyword_queries_prefer_rare_words() -> None:
     assert sum(w.startswith("rare") for w in words) > sum(w == "the" for w in words)
 
 
-def test_watched_queries_are_not_learnt_from() -> None:
+def made_of(
+    corpus: Corpus, kinds: list[dict[str, Any]], tmp_path: Path, watched: int = 0
+) -> examples.Examples:
+    inputs = [Input.model_validate(k) for k in kinds]
+    return examples.make(TextView(corpus, "{text}"), inputs, None, tmp_path, seed=0, watched=watched)
+
+
+def test_watched_queries_are_not_learnt_from(tmp_path: Path) -> None:
     corpus = Corpus.from_lists([f"d{i}" for i in range(30)], [f"{TEXT} about topic{i}" for i in range(30)])
-    inputs = [Input.model_validate({"kind": k}) for k in ("sentences", "keywords")]
-    made = examples.make(corpus, inputs, None, seed=0, watched=20)
-    held = set(np.array(made.texts.to_pylist(), dtype=object)[made.held_out])
+    made = made_of(corpus, [{"kind": "sentences"}, {"kind": "keywords"}], tmp_path, watched=20)
+    held = {k.made.texts[i] for k in made.kinds for i in np.flatnonzero(k.held_out)}
+    learnt = {k.made.texts[i] for k in made.kinds for i in k.learnt}
     assert 0 < len(held) <= 20
-    assert not held & set(np.array(made.texts.to_pylist(), dtype=object)[~made.held_out])
+    assert not held & learnt
     with pytest.raises(InputError, match="needs a training split"):
-        examples.make(corpus, [Input.model_validate({"kind": "queries"})], None, seed=0, watched=0)
-    wrong = Input.model_validate({"kind": "sentences", "options": {"conut": 3}})
-    with pytest.raises(InputError, match="has no option 'conut'"):
-        examples.make(corpus, [wrong], None, seed=0, watched=0)
+        made_of(corpus, [{"kind": "queries"}], tmp_path)
+    with pytest.raises(ValueError, match="has no option 'conut'"):
+        Input.model_validate({"kind": "sentences", "options": {"conut": 3}})
+
+
+def test_texts_of_a_kind_do_not_depend_on_the_others(tmp_path: Path) -> None:
+    """So that systems share their vectors."""
+    corpus = Corpus.from_lists([f"d{i}" for i in range(9)], [f"{TEXT} about topic{i}" for i in range(9)])
+    alone = made_of(corpus, [{"kind": "keywords"}], tmp_path).kinds[0].made
+    beside = made_of(corpus, [{"kind": "chunks"}, {"kind": "keywords"}], tmp_path).kinds[1].made
+    assert alone.texts == beside.texts
+    prefixed = made_of(corpus, [{"kind": "keywords", "prefix": "Query: "}], tmp_path).kinds[0].made
+    assert prefixed.texts == ["Query: " + t for t in alone.texts]
 
 
 @pytest.fixture
@@ -116,10 +134,7 @@ def run(folder: Path, retriever: dict[str, Any], split: str = "test") -> Any:
 SMALL = {
     "docids": {"type": "naive"},
     "inputs": [{"kind": "sentences"}, {"kind": "keywords", "options": {"count": 8}}],
-    "width": 32,
-    "layers": 1,
-    "heads": 2,
-    "dropout": 0.0,
+    "model": {"width": 32, "layers": 1, "heads": 2, "dropout": 0.0},
     "training": {
         "steps": 150,
         "batch": 32,
@@ -161,7 +176,7 @@ def test_queries_of_a_training_split(folder: Path) -> None:
     [
         ({"docids": {"type": "semnatic"}}, "unknown docids 'semnatic'"),
         ({"docids": {"type": "semantic", "kk": 3}}, "unknown parameter"),
-        ({"width": 30}, "width 30 is no multiple of 4 heads"),
+        ({"model": {"width": 30}}, "width 30 is no multiple of 4 heads"),
         ({"training": {"stpes": 3}}, "has no key 'stpes'"),
         ({"inputs": [{"kind": "sentense"}]}, "not 'sentense'"),
     ],
@@ -210,3 +225,149 @@ def test_the_record_is_read_back(folder: Path) -> None:
     outcome = run(folder, SMALL)
     again = run(folder, SMALL)
     assert again.records == outcome.records
+
+
+def test_lists_are_ranked_and_never_repeat(folder: Path) -> None:
+    lists = {"lists": {"source": "similar", "length": 3}, "decoding": {"beams": 1, "list_length": 4}}
+    longer = {"training": {**SMALL["training"], "steps": 400, "evaluate_every": 200}}  # type: ignore[dict-item]
+    outcome = run(folder, {**SMALL, "docids": {"type": "semantic", "k": 3, "c": 4}, **lists, **longer})
+    assert not outcome.failures, outcome.failures
+    (record,) = outcome.records
+    assert record["retriever"]["details"]["decoding"]["mode"] == "list"
+    assert record["retriever"]["details"]["duplicate_per_query"] == 0
+    assert record["metrics"]["mrr@10"]["mean"] > 0.3
+
+
+def test_lists_hold_all_answers_of_a_query_first() -> None:
+    data = examples.TrainingData(
+        "train", "test", TextView(Corpus.from_lists(["a", "b"], ["one", "two"]), "{text}"),
+        np.array([0, 1, 0, 0]), np.array([5, 2, 3, 4]),
+    )  # fmt: skip
+    made = examples._of_queries(data)
+    assert made.more is not None
+    found = [made.more[1][made.more[0][i] : made.more[0][i + 1]].tolist() for i in range(4)]
+    assert sorted(zip(made.texts, made.doc.tolist(), found, strict=True)) == [
+        ("one", 3, [3, 5, 4]), ("one", 4, [4, 5, 3]), ("one", 5, [5, 3, 4]), ("two", 2, [2]),
+    ]  # fmt: skip
+    docids = make("naive", {}).build(BuildInputs(7))
+    lists = targets.lists_of(made, [np.array([6, 3, 0])] * 4, docids, 4)
+    assert [x.tolist() for x in lists if len(x) and x[0] == 3] == [[3, 5, 4, 6]]
+
+
+def test_targets_end_and_are_padded() -> None:
+    docids = make("naive", {}).build(BuildInputs(12))
+    tokens = dense_tokens(docids, None, lists=False)
+    made = examples.Made(["x", "y"], np.array([11, 3]))
+    taught = targets.of_docids(docids, tokens, made)
+    one = tokens.flat[tokens.indptr[11] : tokens.indptr[12]]
+    assert taught.batch(np.array([0, 1])).tolist() == [
+        [*one, tokens.end], [tokens.flat[tokens.indptr[3]], tokens.end, -100],
+    ]  # fmt: skip
+    listed = dense_tokens(docids, None, lists=True)
+    taught = targets.of_lists(docids, listed, [np.array([3, 11])])
+    assert taught.batch(np.array([0])).tolist() == [
+        [listed.flat[listed.indptr[3]], listed.separator, *one, listed.end]
+    ]
+
+
+def test_similar_documents_are_the_nearest() -> None:
+    vectors = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
+    found = targets.similar(vectors, 3)
+    scores = vectors @ vectors.T
+    for i, row in enumerate(found.tolist()):
+        others = sorted((j for j in range(40) if j != i), key=lambda j: (-scores[i, j], j))
+        assert row == others[:3]
+
+
+def test_a_grown_index_keeps_docids_and_learns_new_documents(folder: Path) -> None:
+    corpus = Corpus.from_lists([f"d{i}" for i in range(24)], tiny.texts(24, seed=1, longest=20))
+    context = Context(device="cpu", threads=1)
+    base = {**SMALL, "docids": {"type": "semantic", "k": 3, "c": 4}, "encoder": str(folder / "encoder")}
+    view = TextView(corpus, "{text}")
+
+    def made(growth: dict[str, Any], name: str) -> tuple[Docids, dict[str, float]]:
+        retriever = Generative(GenerativeParams.model_validate({**base, "growth": growth}))
+        facts = retriever.index(view, folder / name, context=context)
+        assert facts["growth"] == {"first": 16, "added": 8}
+        asked = TextView(
+            Corpus.from_lists(
+                [str(i) for i in range(24)], [t[: len(t) // 2] for t in corpus.texts("{text}")]
+            ),
+            "{text}",
+        )
+        hits = retriever.open(folder / name, view, context=context).search(asked, 1, context=context)
+        right = hits.doc_rows[:, 0] == np.arange(24)
+        return Docids.load(folder / name / "docids"), {"old": right[:16].mean(), "new": right[16:].mean()}
+
+    first = Generative(GenerativeParams.model_validate(base))
+    first.index(view.take(np.arange(16)), folder / "first", context=context)
+    known = Docids.load(folder / "first" / "docids").names()
+    still, before = made({"first": 16, "steps": 0}, "still")
+    grown, after = made({"first": 16, "steps": 150, "replay": 0.5}, "grown")
+    assert still.names()[:16] == grown.names()[:16] == known
+    assert len(set(grown.names())) == 24
+    assert after["new"] > before["new"]
+    with pytest.raises(InputError, match="leaves 24 of 24 documents first"):
+        made({"first": 24}, "none")
+
+
+def test_a_corpus_without_links_skips_hip_and_says_so(folder: Path) -> None:
+    outcome = run(folder, {**SMALL, "inputs": [{"kind": "sentences"}, {"kind": "links"}]})
+    assert not outcome.failures, outcome.failures
+    assert "links" in outcome.records[0]["index"]["examples"]["skipped"]
+
+
+def test_systems_share_vectors(folder: Path) -> None:
+    """Two systems of one encoder, and the dense retriever, encode each text once."""
+    run(folder, SMALL)
+    before = {p.name for p in (folder / "store" / "index").iterdir()}
+    run(folder, {**SMALL, "docids": {"type": "atomic"}})
+    new = {p.name for p in (folder / "store" / "index").iterdir()} - before
+    assert len(new) == 1, "the index itself"
+
+
+def test_generated_queries_are_training_texts(folder: Path) -> None:
+    """By any seq2seq checkpoint; this one writes nonsense, but it is kept beside the index."""
+    tiny.t5(folder / "generator")
+    generated = {"kind": "generated", "generator": {"model": "./generator", "count": 2, "max_new_tokens": 6}}
+    outcome = run(folder, {**SMALL, "inputs": [generated, {"kind": "sentences"}]})
+    assert not outcome.failures, outcome.failures
+    kinds = outcome.records[0]["index"]["examples"]["kinds"]
+    assert kinds[0]["kind"] == "generated"
+    assert kinds[0]["texts"] == kinds[0]["generation"]["kept"] > 0
+    assert outcome.records[0]["index"]["parts_seconds"]["examples"] > 0
+    described = run(folder, {**SMALL, "docids": {"type": "description"}, "inputs": [generated]})
+    assert not described.failures, described.failures
+
+
+@pytest.mark.parametrize("kind", ["t5", "gpt2", "encoder"])
+def test_other_models_learn_too(folder: Path, kind: str) -> None:
+    model: dict[str, Any] = {"type": "encoder", "width": 32, "layers": 1, "heads": 2, "dropout": 0.0}
+    if kind != "encoder":
+        getattr(tiny, kind)(folder / kind)
+        model = {"type": "checkpoint", "name": f"./{kind}", "max_length": 32}
+    training = {
+        "steps": 120,
+        "batch": 16,
+        "micro": 8,
+        "rate": 0.01,
+        "evaluate_every": 60,
+        "smoothing": 0.0,
+        "watched": 8,
+    }
+    outcome = run(folder, {**SMALL, "model": model, "training": training})
+    assert not outcome.failures, outcome.failures
+    (record,) = outcome.records
+    assert record["metrics"]["mrr@10"]["mean"] > 0.3, "chance is about .1"
+    assert record["retriever"]["details"]["invalid_rate"] == 0
+    assert record["index"]["parameters"]["total"] > record["index"]["parameters"]["docid_table"]
+
+
+def test_a_checkpoint_is_taken_as_it_is(folder: Path) -> None:
+    tiny.t5(folder / "t5")
+    model = {"type": "checkpoint", "name": "./t5", "max_length": 32}
+    outcome = run(folder, {**SMALL, "model": model, "training": {"steps": 0}})
+    assert not outcome.failures, outcome.failures
+    assert outcome.records[0]["index"]["training"]["steps"] == 0
+    with pytest.raises(InputError, match="which only a checkpoint can be"):
+        run(folder, {**SMALL, "training": {"steps": 0}})

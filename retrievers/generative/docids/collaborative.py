@@ -62,6 +62,8 @@ class Collaborative:
         graph = co_occurrence(data, inputs.documents, p.window)
 
         residuals = [0.0]
+        # The digit of the rest cluster of each node that was divided by co-occurrence; -1 where it has none.
+        rest_of: dict[tuple[int, ...], int] = {}
 
         def split(rows: Ints, path: tuple[int, ...]) -> Ints | None:
             inside = graph[rows][:, rows]
@@ -75,6 +77,8 @@ class Collaborative:
                 # The rest comes last, wherever its first document stands.
                 out[rest] = inputs.documents
                 out = np.unique(out, return_inverse=True)[1].reshape(-1)
+            if out.any():
+                rest_of[path] = int(out.max()) if rest.any() else -1
             return out
 
         with single_thread():
@@ -90,4 +94,12 @@ class Collaborative:
             "dealt": tree.dealt,
             "residual": max(residuals),
         }
-        return Docids.of_codes("collaborative", tokens, indptr, spaces, facts=facts)
+        paths = tree.paths()
+        inner = set(tree.parent.tolist())
+        state = {
+            **tree.state(),
+            # Nodes that are the rest cluster of their parent, and nodes whose documents were dealt out by row.
+            "rest": np.asarray([bool(path) and rest_of.get(path[:-1], -1) == path[-1] for path in paths]),
+            "dealt": np.asarray([node in inner and path not in rest_of for node, path in enumerate(paths)]),
+        }
+        return Docids.of_codes("collaborative", tokens, indptr, spaces, facts=facts, state=state)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import count
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from seekbench.errors import InputError
 from seekbench.retrievers import protocol
 from seekbench.retrievers.generative.docids.inputs import BuildInputs, Ints
-from seekbench.retrievers.generative.docids.sequences import Docids, Space, letters
+from seekbench.retrievers.generative.docids.sequences import Docids, Space, letters, packed
 
 
 class Part(protocol.Params):
@@ -60,19 +62,30 @@ class Hybrid:
                     f"docids '{one.builder}' give a document several docids, so they can't be a part of others"
                 )
         facts = {"parts": [{"builder": one.builder, **one.facts} for one in made]}
+        # Parts can't be told apart once they are joined, and each is extended by itself.
+        state = {
+            f"part{n}.{name}": array for n, one in enumerate(made) for name, array in packed(one).items()
+        }
         if all(one.texts is not None for one in made):
             if self.params.drop_last:
                 raise InputError("docids 'hybrid': drop_last is for codes, and these are texts")
-            names = zip(*(one.names() for one in made), strict=True)
-            return Docids.of_texts(
-                "hybrid", [self.params.separator.join(parts) for parts in names], facts=facts
-            )
+            return Docids.of_texts("hybrid", self.joined_texts(made), facts=facts, state=state)
         if any(one.texts is not None for one in made):
             kinds = ", ".join(f"{one.builder}: {one.kind}" for one in made)
             raise InputError(f"docids 'hybrid' join codes or texts, not both ({kinds})")
-        return self._codes(made, facts)
+        tokens, indptr, spaces = self.joined_codes(made)
+        named = _distinct([space for _, space in spaces])
+        return Docids.of_codes(
+            "hybrid", tokens, indptr, named, facts=facts, state={**state, **origins(spaces)}
+        )
 
-    def _codes(self, made: list[Docids], facts: dict[str, Any]) -> Docids:
+    def joined_texts(self, made: Sequence[Docids]) -> list[str]:
+        """The parts' texts of each document, joined."""
+        names = zip(*(one.names() for one in made), strict=True)
+        return [self.params.separator.join(parts) for parts in names]
+
+    def joined_codes(self, made: Sequence[Docids]) -> tuple[Ints, Ints, list[tuple[int, Space]]]:
+        """(tokens, indptr, spaces that are used, each as its part names it and with the part's number)."""
         lengths = []
         for number, one in enumerate(made):
             assert one.indptr is not None
@@ -81,8 +94,8 @@ class Hybrid:
         indptr = np.concatenate([[0], np.cumsum(np.sum(lengths, axis=0))]).astype(np.int64)
         tokens = np.empty(indptr[-1], dtype=np.int64)
         at, base = indptr[:-1].copy(), 0
-        spaces: list[Space] = []
-        for one, length in zip(made, lengths, strict=True):
+        spaces: list[tuple[int, Space]] = []
+        for number, (one, length) in enumerate(zip(made, lengths, strict=True)):
             assert one.tokens is not None
             assert one.indptr is not None
             step = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
@@ -91,17 +104,25 @@ class Hybrid:
             )
             at += length
             base += one.symbols
-            spaces += one.spaces
+            spaces += [(number, space) for space in one.spaces]
         tokens, spaces = _without_unused(tokens, spaces)
-        return Docids.of_codes("hybrid", tokens, indptr, _distinct(spaces), facts=facts)
+        return tokens, indptr, spaces
 
 
-def _without_unused(tokens: Ints, spaces: list[Space]) -> tuple[Ints, list[Space]]:
+def origins(spaces: list[tuple[int, Space]]) -> dict[str, npt.NDArray[Any]]:
+    """Where the spaces of joined docids come from: `parts` int64 and `names` str, both [spaces]."""
+    return {
+        "parts": np.asarray([part for part, _ in spaces], dtype=np.int64),
+        "names": np.asarray([space.name for _, space in spaces]),
+    }
+
+
+def _without_unused(tokens: Ints, spaces: list[tuple[int, Space]]) -> tuple[Ints, list[tuple[int, Space]]]:
     """Spaces of which no symbol is left (of codes that were dropped) would cost parameters for nothing."""
-    start = np.concatenate([[0], np.cumsum([space.size for space in spaces])]).astype(np.int64)
+    start = np.concatenate([[0], np.cumsum([space.size for _, space in spaces])]).astype(np.int64)
     where = np.searchsorted(start, tokens, side="right") - 1
     kept = np.unique(where)
-    sizes = np.asarray([spaces[s].size for s in kept], dtype=np.int64)
+    sizes = np.asarray([spaces[s][1].size for s in kept], dtype=np.int64)
     moved = np.zeros(len(spaces), dtype=np.int64)
     moved[kept] = np.cumsum(sizes) - sizes - start[kept]
     return tokens + moved[where], [spaces[s] for s in kept]

@@ -106,7 +106,21 @@ def cluster(
     restarts: int,
     iterations: int,
 ) -> Ints:
-    """int64 [rows]: a cluster number below k for each of the rows, not all of them used.
+    """int64 [rows]: a cluster number below k for each of the rows; the labels of `clusters`."""
+    return clusters(vectors, rows, k, seed=seed, sample=sample, restarts=restarts, iterations=iterations)[0]
+
+
+def clusters(
+    vectors: Floats,
+    rows: Ints,
+    k: int,
+    *,
+    seed: Sequence[int],
+    sample: int,
+    restarts: int,
+    iterations: int,
+) -> tuple[Ints, Floats]:
+    """(int64 [rows]: a cluster number for each of the rows; float32 [<= k, dim]: the clusters' centres).
 
     Centres are fitted on at most `sample` of the rows, which bounds memory (4 x sample x dim bytes, three
     times) and time; all rows then go to the nearest centre. Call it inside `single_thread`.
@@ -115,11 +129,11 @@ def cluster(
     centres, _ = kmeans(points, k, seed=seed, restarts=restarts, iterations=iterations)
     labels = np.empty(len(rows), dtype=np.int64)
     if len(points) == len(rows):
-        return np.asarray(nearest(points, centres)[0].numpy())
+        return np.asarray(nearest(points, centres)[0].numpy()), np.asarray(centres.numpy())
     for at in range(0, len(rows), BLOCK):
         found, _ = nearest(gather(vectors, rows[at : at + BLOCK]), centres)
         labels[at : at + BLOCK] = found.numpy()
-    return labels
+    return labels, np.asarray(centres.numpy())
 
 
 def _mean(points: torch.Tensor) -> torch.Tensor:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from seekbench.errors import InputError
 from seekbench.retrievers import protocol
-from seekbench.retrievers.generative.docids.inputs import BuildInputs
+from seekbench.retrievers.generative.docids.inputs import BuildInputs, Ints
 from seekbench.retrievers.generative.docids.sequences import Docids, Space
 
 
@@ -114,8 +114,15 @@ class Sequential:
         return frozenset({"interactions"} if self.params.order == "training" else ())
 
     def build(self, inputs: BuildInputs) -> Docids:
+        order, facts = self.walk(inputs)
+        number = np.empty(inputs.documents, dtype=np.int64)
+        number[order] = np.arange(self.params.start, self.params.start + inputs.documents)
+        return Docids.of_texts("sequential", [str(n) for n in number.tolist()], facts=facts)
+
+    def walk(self, inputs: BuildInputs) -> tuple[Ints, dict[str, Any]]:
+        """(int64 [documents]: rows in the order in which they get their numbers; facts)."""
         order = np.arange(inputs.documents, dtype=np.int64)
-        facts = {}
+        facts: dict[str, Any] = {}
         if self.params.order == "training":
             data = inputs.the_interactions("sequential")
             lengths = np.diff(data.indptr)
@@ -135,6 +142,4 @@ class Sequential:
             rest[rows] = False
             order = np.concatenate([rows[np.argsort(first)], np.flatnonzero(rest)])
             facts = {"interactions": data.source, "met": len(rows)}
-        number = np.empty(inputs.documents, dtype=np.int64)
-        number[order] = np.arange(self.params.start, self.params.start + inputs.documents)
-        return Docids.of_texts("sequential", [str(n) for n in number.tolist()], facts=facts)
+        return order, facts

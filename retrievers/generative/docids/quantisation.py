@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from seekbench.errors import InputError
@@ -81,9 +82,15 @@ class PQ:
                         error += float(distance.sum().double())
                     stage.advance(len(block))
         sizes = [len(centre) for centre in centres]
+        state: dict[str, npt.NDArray[Any]] = {}
+        state |= {f"centres_{piece}": np.asarray(centre.numpy()) for piece, centre in enumerate(centres)}
+        if turn is not None:
+            state["rotation"] = np.asarray(turn.contiguous().numpy())
         if p.collisions == "digit":
             codes, sizes = with_digits(codes, sizes)
-        return Docids.of_matrix("pq", codes, sizes, facts={"error": error / n, "spread": spread / n})
+            state["digits"] = np.asarray([len(sizes) - p.pieces], dtype=np.int64)
+        facts = {"error": error / n, "spread": spread / n}
+        return Docids.of_matrix("pq", codes, sizes, facts=facts, state=state)
 
     def _fit(self, points: torch.Tensor, bounds: Ints, iterations: int) -> list[torch.Tensor]:
         return [

@@ -11,11 +11,18 @@ import pyarrow.compute as pc
 from seekbench.retrievers.generative.docids.sequences import Docids, Encode, group
 
 
-def report(docids: Docids, *, encode: Encode | None = None, width: int | None = None) -> dict[str, Any]:
+def report(
+    docids: Docids,
+    *,
+    encode: Encode | None = None,
+    cut: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None = None,
+    width: int | None = None,
+) -> dict[str, Any]:
     """JSON facts about docids.
 
-    encode: the model's tokenizer; with it, texts are measured in tokens and compared as such (a tokenizer may
-    make two texts equal). width: the model's, for the parameters that docid symbols cost.
+    encode: the model's tokenizer; with it, texts are measured in tokens and compared as such (a tokenizer may make
+    two texts equal). cut: the same done before, (tokens, indptr) of all docids. width: the model's, for the
+    parameters that docid symbols cost.
 
     docids, documents, distinct; per_document {min, mean, max};
     collisions: `documents` that share a docid with another one, `without_own` docid that is theirs alone, `docids`
@@ -27,7 +34,9 @@ def report(docids: Docids, *, encode: Encode | None = None, width: int | None = 
     """
     tokens: npt.NDArray[Any] | None = None
     indptr: npt.NDArray[Any] | None = None
-    if docids.kind == "codes" or encode is not None:
+    if cut is not None:
+        tokens, indptr = cut
+    elif docids.kind == "codes" or encode is not None:
         tokens, indptr = docids.sequences(encode)
     groups = (
         docids.groups if docids.kind == "codes" or tokens is None or indptr is None else group(tokens, indptr)

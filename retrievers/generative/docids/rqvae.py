@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from seekbench.errors import InputError
@@ -197,9 +198,11 @@ class RQVAE:
                     best = codes.copy()
         codes, facts["collisions"] = best, collisions
         sizes = [p.codes] * p.levels
+        state = _state(model, factor)
         if p.collisions == "digit":
             codes, sizes = with_digits(codes, sizes)
-        return Docids.of_matrix("rqvae", codes, sizes, facts=facts)
+            state["digits"] = np.asarray([len(sizes) - p.levels], dtype=np.int64)
+        return Docids.of_matrix("rqvae", codes, sizes, facts=facts, state=state)
 
     def _factor(self, vectors: Floats) -> float:
         if not self.params.scale:
@@ -293,6 +296,21 @@ class RQVAE:
                 changed = changed or bool(np.any(codes[rows, -1] != index))
                 codes[rows, -1] = index
         return changed
+
+
+def _state(model: Any, factor: float) -> dict[str, npt.NDArray[Any]]:
+    """What gives a vector its codes: the factor that scales it, float64 [1]; the encoder's layers, weight_0 float32
+    [outer, inner], bias_0 [outer], weight_1, ... with ReLU between them; codebooks float32 [levels, codes, latent].
+    """
+    state = {
+        "factor": np.asarray([factor], dtype=np.float64),
+        "codebooks": np.asarray(model.codebooks.detach().cpu().contiguous().numpy()),
+    }
+    layers = [layer for layer in model.encoder if hasattr(layer, "weight")]
+    for number, layer in enumerate(layers):
+        state[f"weight_{number}"] = np.asarray(layer.weight.detach().cpu().contiguous().numpy())
+        state[f"bias_{number}"] = np.asarray(layer.bias.detach().cpu().contiguous().numpy())
+    return state
 
 
 def _groups(codes: Ints) -> Ints:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from seekbench.retrievers import protocol
 from seekbench.retrievers.generative.docids.inputs import BuildInputs
-from seekbench.retrievers.generative.docids.kmeans import Ints, cluster, single_thread
+from seekbench.retrievers.generative.docids.kmeans import Floats, Ints, clusters, single_thread
 from seekbench.retrievers.generative.docids.sequences import Docids
 from seekbench.retrievers.generative.docids.tree import Tree, grow, in_order_of_rows
 
@@ -37,13 +38,16 @@ class Semantic2DParams(SemanticParams):
     )
 
 
-def _tree(inputs: BuildInputs, params: SemanticParams, name: str) -> Tree:
+def _tree(inputs: BuildInputs, params: SemanticParams, name: str) -> tuple[Tree, dict[str, npt.NDArray[Any]]]:
+    """The tree, and what places further documents in it: the tree's arrays and `centres`, float32 [nodes, dim],
+    NaN for the root and for nodes that were dealt out, which have none."""
     vectors = inputs.the_embeddings(name)
+    centres_of: dict[tuple[int, ...], Floats] = {}
 
     def split(rows: Ints, path: tuple[int, ...]) -> Ints | None:
         # The seed comes from the path, so a node's clusters do not depend on what was divided before it.
         # +1: numpy's seeds [0] and [0, 0] are the same.
-        labels = cluster(
+        labels, centres = clusters(
             vectors,
             rows,
             params.k,
@@ -52,10 +56,19 @@ def _tree(inputs: BuildInputs, params: SemanticParams, name: str) -> Tree:
             restarts=params.restarts,
             iterations=params.iterations,
         )
-        return in_order_of_rows(labels)
+        out = in_order_of_rows(labels)
+        _, first = np.unique(out, return_index=True)
+        if len(first) > 1:
+            centres_of[path] = centres[labels[first]]
+        return out
 
     with single_thread():
-        return grow(inputs.documents, params.c, params.k, split, inputs.context.progress, "semantic docids")
+        tree = grow(inputs.documents, params.c, params.k, split, inputs.context.progress, "semantic docids")
+    centres = np.full((len(tree.parent), vectors.shape[1]), np.nan, dtype=np.float32)
+    for node, path in enumerate(tree.paths()):
+        if path[:-1] in centres_of and path:
+            centres[node] = centres_of[path[:-1]][path[-1]]
+    return tree, {**tree.state(), "centres": centres}
 
 
 def _facts(tree: Tree) -> dict[str, int]:
@@ -82,9 +95,9 @@ class Semantic:
         self.params = params
 
     def build(self, inputs: BuildInputs) -> Docids:
-        tree = _tree(inputs, self.params, "semantic")
+        tree, state = _tree(inputs, self.params, "semantic")
         tokens, indptr, spaces = tree.by_digit()
-        return Docids.of_codes("semantic", tokens, indptr, spaces, facts=_facts(tree))
+        return Docids.of_codes("semantic", tokens, indptr, spaces, facts=_facts(tree), state=state)
 
 
 class Semantic2D:
@@ -97,6 +110,6 @@ class Semantic2D:
         self.params = params
 
     def build(self, inputs: BuildInputs) -> Docids:
-        tree = _tree(inputs, self.params, "semantic_2d")
+        tree, state = _tree(inputs, self.params, "semantic_2d")
         tokens, indptr, spaces = tree.by_level(max(self.params.k, self.params.c))
-        return Docids.of_codes("semantic_2d", tokens, indptr, spaces, facts=_facts(tree))
+        return Docids.of_codes("semantic_2d", tokens, indptr, spaces, facts=_facts(tree), state=state)

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +55,8 @@ class Docids:
     below `symbols`; spaces: what these symbols are. texts: Arrow large_string [docids].
 
     facts: JSON facts of the builder (parameters, curves, sources). They are saved, and no part of the content.
+    state: arrays that a builder needs to place further documents (`extend`), such as centres of clusters; names
+    of letters, digits, `_` and `.`. Saved as well, and no part of the content either.
     """
 
     builder: str
@@ -64,6 +67,7 @@ class Docids:
     spaces: tuple[Space, ...] = ()
     texts: pa.LargeStringArray | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    state: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     # -- making ---------------------------------------------------------------------------------------------
 
@@ -76,6 +80,7 @@ class Docids:
         spaces: Sequence[Space],
         *,
         facts: Mapping[str, Any] | None = None,
+        state: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> Docids:
         """One docid a document. tokens: flat symbols; indptr: [documents + 1]."""
         made = cls(
@@ -86,6 +91,7 @@ class Docids:
             np.ascontiguousarray(indptr, dtype=np.int64),
             tuple(spaces),
             facts=dict(facts or {}),
+            state=dict(state or {}),
         )
         made.check()
         return made
@@ -98,6 +104,7 @@ class Docids:
         sizes: Sequence[int],
         *,
         facts: Mapping[str, Any] | None = None,
+        state: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> Docids:
         """One docid of equal length a document, each level with symbols of its own.
 
@@ -111,6 +118,7 @@ class Docids:
             np.arange(documents + 1, dtype=np.int64) * levels,
             [Space(letters(level), int(size)) for level, size in enumerate(sizes)],
             facts=facts,
+            state=state,
         )
 
     @classmethod
@@ -122,6 +130,7 @@ class Docids:
         doc: npt.NDArray[Any] | None = None,
         documents: int | None = None,
         facts: Mapping[str, Any] | None = None,
+        state: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> Docids:
         """Text docids. doc: ascending rows of documents, where it isn't one docid a document."""
         array = (
@@ -137,6 +146,7 @@ class Docids:
             else np.ascontiguousarray(doc, dtype=np.int64),
             texts=array,
             facts=dict(facts or {}),
+            state=dict(state or {}),
         )
         made.check()
         return made
@@ -260,8 +270,8 @@ class Docids:
     # -- files ----------------------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
-        """Writes docids.json, doc.npy, and tokens.npy and indptr.npy or texts.arrow; equal docids, equal bytes.
-        docids.json comes last and vouches for the others."""
+        """Writes docids.json, doc.npy, tokens.npy and indptr.npy or texts.arrow, and state.NAME.npy for each
+        array of `state`; equal docids, equal bytes. docids.json comes last and vouches for the others."""
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / "doc.npy", self.doc)
         if self.texts is not None:
@@ -272,7 +282,10 @@ class Docids:
         else:
             np.save(folder / "tokens.npy", np.asarray(self.tokens))
             np.save(folder / "indptr.npy", np.asarray(self.indptr))
-        head = {
+        for name, array in self.state.items():
+            # Not one .npz: its members carry the time of writing.
+            np.save(folder / f"state.{name}.npy", np.ascontiguousarray(array))
+        head: dict[str, Any] = {
             "format": FORMAT,
             "builder": self.builder,
             "documents": self.documents,
@@ -282,6 +295,8 @@ class Docids:
             "hash": self.content_hash,
             "facts": dict(self.facts),
         }
+        if self.state:
+            head["state"] = {name: _hash_of(array) for name, array in self.state.items()}
         (folder / _FACTS).write_bytes(orjson.dumps(head, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
 
     @classmethod
@@ -310,14 +325,64 @@ class Docids:
                 tokens = np.load(folder / "tokens.npy", mmap_mode="r")
                 indptr = np.load(folder / "indptr.npy", mmap_mode="r")
             doc = np.load(folder / "doc.npy", mmap_mode="r")
+            state = {
+                name: np.load(folder / f"state.{name}.npy", mmap_mode="r") for name in head.get("state", ())
+            }
         except (OSError, EOFError, ValueError, pa.ArrowInvalid) as error:
             raise SeekbenchError(f"{folder}: damaged docids ({error}); build them again") from error
         spaces = tuple(Space(name, size) for name, size in head["spaces"])
-        found = cls(head["builder"], head["documents"], doc, tokens, indptr, spaces, texts, head["facts"])
+        found = cls(
+            head["builder"], head["documents"], doc, tokens, indptr, spaces, texts, head["facts"], state
+        )
         whole = len(doc) == head["docids"] == (len(indptr) - 1 if indptr is not None else len(texts))
-        if not whole or (verify and found.content_hash != head["hash"]):
+        if whole and verify:
+            whole = found.content_hash == head["hash"] and all(
+                _hash_of(array) == head["state"][name] for name, array in state.items()
+            )
+        if not whole:
             raise SeekbenchError(f"{folder}: damaged docids; build them again")
         return found
+
+
+def _hash_of(array: npt.NDArray[Any]) -> str:
+    """sha256 of an array's type, shape and content."""
+    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def packed(docids: Docids) -> dict[str, npt.NDArray[Any]]:
+    """Docids as arrays, so that they can be part of another's `state`. Only where each document has one docid;
+    facts are left out."""
+    found = {f"state.{name}": array for name, array in docids.state.items()}
+    if docids.texts is not None:
+        encoded = [text.encode("utf-8", "surrogatepass") for text in docids.names()]
+        bounds = np.concatenate([[0], np.cumsum([len(one) for one in encoded])]).astype(np.int64)
+        return {"bytes": np.frombuffer(b"".join(encoded), dtype=np.uint8), "indptr": bounds, **found}
+    assert docids.tokens is not None
+    assert docids.indptr is not None
+    return {
+        "tokens": docids.tokens,
+        "indptr": docids.indptr,
+        "names": np.asarray([space.name for space in docids.spaces]),
+        "sizes": np.asarray([space.size for space in docids.spaces], dtype=np.int64),
+        **found,
+    }
+
+
+def unpacked(builder: str, arrays: Mapping[str, npt.NDArray[Any]]) -> Docids:
+    """Docids that `packed` took apart."""
+    state = {
+        name.removeprefix("state."): array for name, array in arrays.items() if name.startswith("state.")
+    }
+    if "bytes" in arrays:
+        whole, bounds = arrays["bytes"].tobytes(), arrays["indptr"].tolist()
+        texts = [whole[a:b].decode("utf-8", "surrogatepass") for a, b in pairwise(bounds)]
+        return Docids.of_texts(builder, texts, state=state)
+    spaces = [
+        Space(str(name), int(size)) for name, size in zip(arrays["names"], arrays["sizes"], strict=True)
+    ]
+    return Docids.of_codes(builder, arrays["tokens"], arrays["indptr"], spaces, state=state)
 
 
 def positions(

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from pydantic import Field, model_validator
 
 from seekbench.collection import Records
@@ -130,10 +131,15 @@ class Title:
 
     def build(self, inputs: BuildInputs) -> Docids:
         records, p = inputs.the_records("title"), self.params
-        titles = [" ".join((title or "").split()[: p.cut]) for title in records.column(p.field)]
-        titles, missing = _filled(titles, records, p.words, p.missing, "title", "title")
+        titles, missing = self.plain(records)
         titles, changed = made_unique(titles, p.disambiguate, records, p.words, p.casefold)
         return Docids.of_texts("title", titles, facts={"missing": missing, "disambiguated": changed})
+
+    def plain(self, records: Records) -> tuple[list[str], int]:
+        """Titles before they are made unique, and how many documents had none."""
+        p = self.params
+        titles = [" ".join((title or "").split()[: p.cut]) for title in records.column(p.field)]
+        return _filled(titles, records, p.words, p.missing, "title", "title")
 
 
 class UrlParams(protocol.Params):
@@ -160,10 +166,15 @@ class Url:
 
     def build(self, inputs: BuildInputs) -> Docids:
         records, p = inputs.the_records("url"), self.params
-        names = [url_words(url or "", host=p.host) for url in records.column(p.field)]
-        names, missing = _filled(names, records, p.words, p.missing, "URL", "url")
+        names, missing = self.plain(records)
         names, changed = made_unique(names, p.disambiguate, records, p.words, False)
         return Docids.of_texts("url", names, facts={"missing": missing, "disambiguated": changed})
+
+    def plain(self, records: Records) -> tuple[list[str], int]:
+        """Words of URLs before they are made unique, and how many documents had none."""
+        p = self.params
+        names = [url_words(url or "", host=p.host) for url in records.column(p.field)]
+        return _filled(names, records, p.words, p.missing, "URL", "url")
 
 
 def url_words(url: str, *, host: bool) -> str:
@@ -214,9 +225,7 @@ class Ngram:
         with inputs.context.progress.stage("count n-grams", total=inputs.documents, unit="docs") as stage:
             for _, texts in records.blocks(p.template, _BLOCK):
                 for text in texts:
-                    words = _words(text)
-                    found[np.unique(self._slots(words, self.params.n))] += 1
-                    rare[np.unique(self._slots(words, 1))] += 1
+                    self.count(text, found, rare)
                 stage.advance(len(texts))
         ids = records.ids()
         names: list[str] = []
@@ -224,14 +233,33 @@ class Ngram:
         with inputs.context.progress.stage("choose n-grams", total=inputs.documents, unit="docs") as stage:
             for start, texts in records.blocks(p.template, _BLOCK):
                 for row, text in enumerate(texts, start):
-                    words = _words(text)
-                    chosen = self._best(words, found, rare, inputs.documents)
-                    own = list(dict.fromkeys(" ".join(words[at : at + p.n]) for at in chosen))
-                    own = own or [" ".join(words) or " ".join(ids[row].as_py().split()) or f"document {row}"]
+                    own = self.chosen(text, found, rare, inputs.documents, ids, row)
                     names += own
                     doc += [row] * len(own)
                 stage.advance(len(texts))
         return Docids.of_texts("ngram", names, doc=np.asarray(doc), documents=inputs.documents)
+
+    def count(self, text: str, found: npt.NDArray[np.int32], rare: npt.NDArray[np.int32]) -> None:
+        """Adds a document's n-grams and words to the two tables, int32 [slots]."""
+        words = _words(text)
+        found[np.unique(self._slots(words, self.params.n))] += 1
+        rare[np.unique(self._slots(words, 1))] += 1
+
+    def chosen(
+        self,
+        text: str,
+        found: npt.NDArray[np.int32],
+        rare: npt.NDArray[np.int32],
+        documents: int,
+        ids: pa.Array,
+        row: int,
+    ) -> list[str]:
+        """The names of a document of this text, the best first. found, rare: counts of `documents` documents, of
+        which this is one; ids: all ids, row: this document's."""
+        words = _words(text)
+        best = self._best(words, found, rare, documents)
+        own = list(dict.fromkeys(" ".join(words[at : at + self.params.n]) for at in best))
+        return own or [" ".join(words) or " ".join(ids[row].as_py().split()) or f"document {row}"]
 
     def _slots(self, words: list[str], n: int) -> npt.NDArray[np.int64]:
         """int64 [n-grams]: the slot of each n-gram, in order of the text."""
@@ -312,19 +340,31 @@ class Description:
         self.params = params
 
     def build(self, inputs: BuildInputs) -> Docids:
+        p, records = self.params, inputs.the_records("description")
+        names, doc, missing = self.plain(inputs)
+        changed = 0
+        if p.repeated == "number":
+            names, changed = made_unique(names, "number", records, p.words, False)
+        source = inputs.the_queries("description").source
+        facts = {"queries": source, "missing": missing, "disambiguated": changed}
+        return Docids.of_texts("description", names, doc=doc, documents=inputs.documents, facts=facts)
+
+    def plain(self, inputs: BuildInputs, first: int = 0) -> tuple[list[str], Ints, int]:
+        """(descriptions of the documents from row `first` on, before they are numbered; int64 their rows,
+        ascending; how many documents had no query)."""
         queries, p = inputs.the_queries("description"), self.params
         records = inputs.the_records("description")
         texts = [first_words(text or "", p.words) for text in queries.texts.to_pylist()]
         # A query that a document has twice names it once.
-        first: dict[tuple[int, str], int] = {}
+        once: dict[tuple[int, str], int] = {}
         for at, text in enumerate(texts):
-            if text:
-                first.setdefault((int(queries.doc[at]), text), at)
-        kept = np.fromiter(first.values(), dtype=np.int64, count=len(first))
+            if text and queries.doc[at] >= first:
+                once.setdefault((int(queries.doc[at]), text), at)
+        kept = np.fromiter(once.values(), dtype=np.int64, count=len(once))
         by = kept[np.argsort(queries.doc[kept], kind="stable")]
         by = by[places(queries.doc[by]) < p.per_document]
         doc = queries.doc[by]
-        lacking = np.setdiff1d(np.arange(inputs.documents), doc)
+        lacking = np.setdiff1d(np.arange(first, inputs.documents), doc)
         names = [texts[at] for at in by]
         if len(lacking):
             filled, _ = _filled(
@@ -334,8 +374,4 @@ class Description:
             doc = np.concatenate([doc, lacking])
             by = np.argsort(doc, kind="stable")
             doc, names = doc[by], [names[at] for at in by]
-        changed = 0
-        if p.repeated == "number":
-            names, changed = made_unique(names, "number", records, p.words, False)
-        facts = {"queries": queries.source, "missing": len(lacking), "disambiguated": changed}
-        return Docids.of_texts("description", names, doc=doc, documents=inputs.documents, facts=facts)
+        return names, doc, len(lacking)

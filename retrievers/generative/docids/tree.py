@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,25 @@ class Tree:
             live = live[self.depth[node[live]] > 0]
         return tokens, indptr
 
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """What `of_state` makes it of again, but for `dealt`: int32 arrays."""
+        arrays = {"parent": self.parent, "digit": self.digit, "depth": self.depth, "leaf": self.leaf}
+        return {name: array.astype(np.int32) for name, array in arrays.items()}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, npt.NDArray[Any]]) -> Tree:
+        parent, digit, depth, leaf = (
+            np.asarray(state[name], dtype=np.int64) for name in ("parent", "digit", "depth", "leaf")
+        )
+        return cls(parent, digit, depth, leaf, places(leaf), 0)
+
+    def paths(self) -> list[tuple[int, ...]]:
+        """The digits from the root to each node."""
+        found: list[tuple[int, ...]] = [()]
+        for parent, digit in zip(self.parent[1:].tolist(), self.digit[1:].tolist(), strict=True):
+            found.append((*found[parent], digit))
+        return found
+
     @property
     def largest_leaf(self) -> int:
         return int(self.place.max(initial=0)) + 1
@@ -56,19 +76,28 @@ class Tree:
         size = max(int(self.digit.max(initial=0)) + 1, self.largest_leaf)
         return *self.codes(self.digit, 0), [Space("", size)]
 
-    def by_level(self, stride: int) -> tuple[Ints, Ints, list[Space]]:
-        """symbol = level * stride + digit (2D semantic ids)."""
-        levels = int(self.depth[self.leaf].max()) + 1
-        tokens, indptr = self.codes((self.depth - 1) * stride + self.digit, self.depth[self.leaf] * stride)
-        return tokens, indptr, [Space(letters(level), stride) for level in range(levels)]
+    def by_level(self, stride: int | Sequence[int]) -> tuple[Ints, Ints, list[Space]]:
+        """symbol = level * stride + digit (2D semantic ids). stride: symbols of a level, or of each; a level has
+        more only where a leaf there holds more documents, and then later levels begin that much later."""
+        at = self.depth[self.leaf]
+        sizes = np.zeros(int(at.max()) + 1, dtype=np.int64)
+        np.maximum.at(sizes, at, self.place + 1)
+        sizes = np.maximum(sizes, np.asarray(stride, dtype=np.int64))
+        start = np.cumsum(sizes) - sizes
+        # The root's entry is not used.
+        tokens, indptr = self.codes(start[np.maximum(self.depth - 1, 0)] + self.digit, start[at])
+        return tokens, indptr, [Space(letters(level), int(size)) for level, size in enumerate(sizes)]
 
     def by_node(self) -> tuple[Ints, Ints, list[Space]]:
         """Every node has a symbol of its own (P5's `<3><3-7>`); places within leaves share theirs."""
         sizes = np.bincount(self.depth)[1:]
         spaces = [Space(letters(level), int(size)) for level, size in enumerate(sizes)]
-        # Nodes are numbered level by level, so without the root their numbers are symbols already.
+        # A node's number among those of its level, after the levels above. As `grow` makes them, nodes are in
+        # this order already; those that were added later come last on their level.
         nodes = len(self.parent) - 1
-        tokens, indptr = self.codes(np.arange(-1, nodes, dtype=np.int64), nodes)
+        symbol = np.empty(nodes + 1, dtype=np.int64)
+        symbol[np.argsort(self.depth, kind="stable")] = np.arange(-1, nodes)
+        tokens, indptr = self.codes(symbol, nodes)
         return tokens, indptr, [*spaces, Space(letters(len(spaces)), self.largest_leaf)]
 
 

@@ -127,7 +127,7 @@ def _notes(result: Result, corpus: Corpus) -> list[str]:
     later = 1 - corpus.first / corpus.documents
     out = [
         *corpus.notes,
-        f"forgetting: old queries' figure on D0 minus that on all documents; ▼ forgotten, ▲ gained: paired t-test per "
+        f"forgetting: old queries' figure on D0 minus that on all documents; ▼ lost, ▲ gained: paired t-test per "
         f"query, p < {ALPHA} after Holm's correction over the study. What {SCRATCH} (trained on all documents at once) "
         "and the baselines lose is the price of more documents, not forgetting",
         f"D1@{result.depth}: share of D1's documents among the first {result.depth} hits of old and of new queries; of "

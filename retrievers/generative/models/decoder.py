@@ -79,11 +79,23 @@ class DocidDecoder(nn.Module):
     def forward(self, memory: Tensor, mask: Tensor | None, tokens: Tensor) -> Tensor:
         """float32 [B, T, vocabulary]: logits of each token. memory: float32 [B, S, width]; mask: bool [B, S], False
         where the memory is padding, or None; tokens: int64 [B, T], what was read before each (`shifted`)."""
+        return self._logits(self._hidden(memory, mask, tokens))
+
+    def _hidden(self, memory: Tensor, mask: Tensor | None, tokens: Tensor) -> Tensor:
         seen = _seen(mask)
-        hidden = self.drop(self.tokens(tokens) + self.positions.weight[: tokens.shape[1]])
+        hidden: Tensor = self.drop(self.tokens(tokens) + self.positions.weight[: tokens.shape[1]])
         for block in self.blocks:
             hidden = block(hidden, memory, seen)
-        return self._logits(hidden)
+        return hidden
+
+    def loss(self, memory: Tensor, mask: Tensor | None, targets: Tensor, smoothing: float) -> Tensor:
+        """Cross entropy: the mean over all target tokens. targets: int64 [B, T], -100 after the closing token."""
+        hidden = self._hidden(memory, mask, shifted(targets, self.start_token))
+        # Padding needs no logits, which are most of the work where docids are texts.
+        real = targets >= 0
+        return functional.cross_entropy(
+            self._logits(hidden[real]), targets[real], label_smoothing=smoothing
+        )
 
     def begin(self, memory: Tensor, mask: Tensor | None) -> Any:
         seen = _seen(mask)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor, nn
 
-from seekbench.retrievers.generative.models.decoder import DocidDecoder, docid_loss, shifted
+from seekbench.retrievers.generative.models.decoder import DocidDecoder
 from seekbench.retrievers.generative.steppers import ModuleStepper, Stepper
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class EncoderModel(nn.Module):
     def loss(self, batch: Mapping[str, Tensor], targets: Tensor, smoothing: float) -> Tensor:
         targets = targets.to(self.project.weight.device)
         memory, mask = self.encode(batch)
-        return docid_loss(self.decoder(memory, mask, shifted(targets, self.start_token)), targets, smoothing)
+        return self.decoder.loss(memory, mask, targets, smoothing)
 
     def stepper(self) -> Stepper:
         return ModuleStepper(self)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from seekbench.retrievers.generative.models.decoder import DocidDecoder, docid_loss, shifted
+from seekbench.retrievers.generative.models.decoder import DocidDecoder
 from seekbench.retrievers.generative.steppers import ModuleStepper
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class VectorModel(nn.Module):
 
     def loss(self, batch: Any, targets: Tensor, smoothing: float) -> Tensor:
         targets = targets.to(self.memory.weight.device)
-        return docid_loss(self(batch, shifted(targets, self.start_token)), targets, smoothing)
+        return self.decoder.loss(self._slots(batch), None, targets, smoothing)
 
     def stepper(self) -> ModuleStepper:
         return ModuleStepper(self)

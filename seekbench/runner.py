@@ -108,7 +108,10 @@ def training_of(spec: DatasetSpec, dataset: Dataset, store: Store, context: Cont
 
     def load(split: str) -> TrainingData:
         quiet = replace(context, progress=NoProgress())
-        other = load_dataset(replace(spec, split=split, limit=None), store=store, context=quiet)
+        # Documents that are excluded for evaluated queries say nothing of others, and their list names those alone.
+        other = load_dataset(
+            replace(spec, split=split, limit=None, exclude="none"), store=store, context=quiet
+        )
         return training_data(dataset, other)
 
     return load

@@ -53,7 +53,7 @@ def leakage(
     judged = collection.judged
     rows = np.unique(np.concatenate([judged[n] for n in names]))
     texts = collection.queries.texts("{text}")
-    normal = {int(r): _normal(texts[int(r)]) for r in rows}
+    normal = {int(r): normal(texts[int(r)]) for r in rows}
     vectors = unit_vectors([texts[int(r)] for r in rows], embed)
     place = np.full(len(collection.queries), -1, dtype=np.int64)
     place[rows] = np.arange(len(rows))
@@ -130,7 +130,8 @@ def _relevant(collection: Collection, split: str) -> Any:
     )
 
 
-def _normal(text: str) -> str:
+def normal(text: str) -> str:
+    """The words of a text: without case, marks and forms of the same character."""
     return _NOT_WORD.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
 
 
@@ -149,7 +150,7 @@ def _tfidf(texts: list[str]) -> Any:
     indptr, indices, values = [0], array("i"), array("f")
     for text in texts:
         counts: dict[int, int] = {}
-        padded = f" {_normal(text)} "
+        padded = f" {normal(text)} "
         for at in range(max(1, len(padded) - _GRAM + 1)):
             gram = zlib.crc32(padded[at : at + _GRAM].encode()) % _BUCKETS
             counts[gram] = counts.get(gram, 0) + 1

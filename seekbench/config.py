@@ -13,7 +13,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -58,12 +59,14 @@ class ConfigModel(BaseModel):
 
 @dataclass(frozen=True)
 class RetrieverConfig:
-    """A retriever as it will run. params: as given in the file, without `type` and `sweep`."""
+    """A retriever as it will run. params: as given in the file, without `type` and `sweep`. origin: its entry in the
+    file, which has another name where a sweep made it."""
 
     name: str
     type: str
     params: Mapping[str, Any]
     retriever: Retriever
+    origin: str
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,26 @@ class RunConfig:
 
     def retriever(self, name: str) -> RetrieverConfig:
         return next(r for r in self.retrievers if r.name == name)
+
+    def add_training_errors(
+        self, report: Report, entry: RetrieverConfig, dataset: str, error: InputError
+    ) -> None:
+        """What is wrong with the split that a retriever learns from, at the line that names it. Defects that have a
+        line of their own, of a file of that split, keep it."""
+        where, line = self.marked.where(_parameter(self.marked, entry, "train"))
+        for problem in error.report.problems:
+            if problem.line is not None:
+                report.error(
+                    problem.code,
+                    problem.message,
+                    where=problem.where,
+                    line=problem.line,
+                    remedy=problem.remedy,
+                )
+                continue
+            place = problem.where or ("" if dataset in problem.message else dataset)
+            said = f"{place}: {problem.message}" if place else problem.message
+            report.error("training-split", f"train: {said}", where=where, line=line, remedy=problem.remedy)
 
 
 def load(path: Path, overrides: Sequence[str] = (), *, shown: str | None = None) -> RunConfig:
@@ -285,12 +308,23 @@ def _check(marked: Marked, path: Path, shown: str, report: Report) -> RunConfig:
             did_you_mean(model.baseline, known),
         )
     for entry in retrievers:
+        learnt = getattr(entry.retriever, "trains_on", None)
+        evaluated = [d.id for d in datasets if d.split == learnt]
+        if evaluated:
+            _at(
+                report,
+                marked,
+                _parameter(marked, entry, "train"),
+                "training-split",
+                f"train: '{learnt}' is the split that {', '.join(evaluated)} is evaluated on",
+                "train on another split, or on documents alone (train: null)",
+            )
         check = getattr(entry.retriever, "check_files", None)
         for message in check([(d.id, d.split) for d in datasets]) if check else []:
             _at(
                 report,
                 marked,
-                ("retrievers", entry.name, "path"),
+                _parameter(marked, entry, "path"),
                 "run-file",
                 message,
                 "paths are relative to the config",
@@ -404,9 +438,9 @@ def _retrievers(model: ConfigModel, marked: Marked, path: Path, report: Report) 
             continue
         try:
             validated = cls.Params.model_validate(params, context={"base": _base(marked, at, path)})
-            built[name] = RetrieverConfig(name, kind, params, cls(validated))
+            built[name] = RetrieverConfig(name, kind, params, cls(validated), origin)
         except ValidationError as error:
-            add_validation_errors(report, error, marked, at, cls.Params, what=f"type '{kind}'")
+            add_validation_errors(report, error, marked, at, cls.Params, f"type '{kind}'", params)
         except InputError as error:
             for problem in error.report.problems:
                 _at(report, marked, at, problem.code, problem.message, problem.remedy)
@@ -515,6 +549,13 @@ def _base(marked: Marked, at: Path_, path: Path) -> Path:
     return path.parent if file == marked.marks[()][0] else Path(file).parent
 
 
+def _parameter(marked: Marked, entry: RetrieverConfig, key: str) -> Path_:
+    """Where the file gives a parameter of a retriever: in a sweep, or in its entry."""
+    own = ("retrievers", entry.origin)
+    swept = ((*own, "sweep", key), ("sweep", f"retrievers.{entry.origin}.{key}"))
+    return next((path for path in swept if path in marked.marks), (*own, key))
+
+
 def _label(value: Any) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]+", "_", str(value)) or "_"
 
@@ -576,45 +617,113 @@ def add_validation_errors(
     prefix: Path_,
     model: type[BaseModel],
     what: str = "a config",
+    given: Any = None,
 ) -> None:
-    """Turns pydantic's errors into lines with file, line and a suggestion."""
+    """Turns pydantic's errors into lines with file, line and a suggestion.
+
+    given: the value that was validated, if not what the file has at `prefix` (a sweep changes it).
+    """
+    if given is None:
+        given = marked.value
+        for part in prefix:
+            given = given[part]
     said: set[tuple[Path_, str]] = set()
     for item in error.errors():
-        loc = tuple(part for part in item["loc"])
-        known = list(_fields_at(model, loc[:-1]))
-        kind = item["type"]
-        at: Path_ = (*prefix, *loc)
+        kind, context = item["type"], item.get("ctx", {})
+        path, owner = _place(model, item["loc"], given)
+        if kind in ("union_tag_invalid", "union_tag_not_found"):
+            path = (*path, str(context["discriminator"]).strip("'"))
+        dotted = ".".join(map(str, path))
         if kind == "extra_forbidden":
-            message, remedy = f"{what} has no key '{loc[-1]}'", did_you_mean(str(loc[-1]), known)
-        elif kind == "missing":
-            message, remedy = f"the key '{'.'.join(map(str, loc))}' is missing", ""
+            level = ".".join(map(str, path[:-1])) or what
+            known = owner.model_fields if owner else ()
+            message, remedy = f"{level} has no key '{path[-1]}'", did_you_mean(str(path[-1]), known)
+        elif kind in ("missing", "union_tag_not_found"):
+            message, remedy = f"the key '{dotted}' is missing", ""
+        elif kind == "union_tag_invalid":
+            message = f"{dotted}: unknown '{context['tag']}'"
+            remedy = did_you_mean(str(context["tag"]), re.findall(r"'([^']*)'", context["expected_tags"]))
         else:
             shown = item.get("input")
             text = "" if isinstance(shown, dict | list) else f", not {shown!r}"
             cause = item["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-            # Unions put the tried type's name into the location; it means nothing to a user.
-            dotted = ".".join(str(p) for p in loc if p in known or isinstance(p, int) or p == loc[0])
             said_of = f"{dotted}: " if dotted else ""
             message, remedy = f"{said_of}{cause[:1].lower()}{cause[1:]}{text}", ""
-        where, _ = marked.where(at)
+        at: Path_ = (*prefix, *path)
         if (at[: len(prefix) + 1], message) in said:
             continue
         said.add((at[: len(prefix) + 1], message))
-        report.error(f"config-{kind}", message, where=where, line=marked.where(at)[1], remedy=remedy)
+        where, line = marked.where(at)
+        report.error(f"config-{kind}", message, where=where, line=line, remedy=remedy)
 
 
-def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> Mapping[str, Any]:
-    """Names of the fields of the (nested) model at a location."""
+def _place(
+    model: type[BaseModel], loc: Sequence[int | str], given: Any
+) -> tuple[Path_, type[BaseModel] | None]:
+    """The keys of the file that pydantic's location stands for, and the model that the last of them is a field of.
+
+    pydantic says the tried member of a union, too, by its tag or by its type's name, which is no key of the file.
+    """
+    path: list[str | int] = []
+    owner: type[BaseModel] | None = None
     current: Any = model
-    for part in loc:
-        fields = getattr(current, "model_fields", {})
-        if part not in fields:
-            return getattr(model, "model_fields", {})
-        annotation = fields[part].annotation
-        nested = [annotation, *getattr(annotation, "__args__", ())]
-        current = next((a for a in nested if isinstance(a, type) and issubclass(a, BaseModel)), None)
-    names: Mapping[str, Any] = getattr(current, "model_fields", {})
-    return names
+    for i, part in enumerate(loc):
+        members = union_members(current)
+        if len(members) > 1 and isinstance(part, str):
+            # A union says first which member it tried; of what has no model, the location ends there.
+            current = next((m for m in members if _answers_to(m, part)), None)
+            continue
+        found = members[0] if members else None
+        if is_model(found):
+            owner = found
+            field = found.model_fields.get(str(part))
+            current = field.annotation if field else None
+        else:
+            is_last = i == len(loc) - 1
+            there = isinstance(given, dict) and part in given
+            if isinstance(part, str) and not there and not (is_last and get_origin(found) is dict):
+                continue
+            owner = None
+            args = [a for a in get_args(found) if a is not Ellipsis]
+            current = args[-1] if args else None
+        path.append(part)
+        if isinstance(given, dict):
+            given = given.get(part)
+        elif isinstance(given, list) and isinstance(part, int) and part < len(given):
+            given = given[part]
+        else:
+            given = None
+    return tuple(path), owner
+
+
+def is_model(kind: Any) -> bool:
+    """Whether a type is that of nested parameters."""
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def union_members(kind: Any) -> list[Any]:
+    """The types that a type annotation allows, without None; [kind] where it is no union."""
+    if get_origin(kind) is Annotated:
+        return union_members(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        return [m for a in get_args(kind) if a is not type(None) for m in union_members(a)]
+    return [kind]
+
+
+def tag_of(model: type[BaseModel]) -> tuple[str, str] | None:
+    """(field, its only value) that tells a model of a union from the others; None where it has no such field."""
+    for name, field in model.model_fields.items():
+        values = get_args(field.annotation)
+        if len(values) == 1 and isinstance(values[0], str):
+            return name, values[0]
+    return None
+
+
+def _answers_to(member: Any, said: str) -> bool:
+    if not is_model(member):
+        return False
+    tag = tag_of(member)
+    return bool(said == member.__name__ or (tag and said == tag[1]))
 
 
 def json_schema() -> dict[str, Any]:
@@ -651,7 +760,7 @@ def check_resolvable(config: RunConfig, context: Any) -> Report:
     for entry in config.retrievers:
         if hasattr(entry.retriever, "for_dataset"):
             continue  # its files were checked one by one
-        where, line = config.marked.where(("retrievers", entry.name))
+        where, line = config.marked.where(("retrievers", entry.origin))
         try:
             entry.retriever.identity(context=context)
         except InputError as error:

@@ -10,10 +10,11 @@ import fcntl
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from seekbench.config import RetrieverConfig, RunConfig
 from seekbench.errors import InputError
 from seekbench.leaderboard import records
 from seekbench.metrics.measure import FAMILIES
-from seekbench.retrievers.protocol import Retriever
+from seekbench.retrievers.protocol import Context, Retriever
 from seekbench.runs import write_trec
 from seekbench.search import Found
 from seekbench.store import Artifact, atomic_file, write_atomic
@@ -45,8 +46,14 @@ def record(
     cell: Found,
     index: Artifact | None,
     output: Path,
+    *,
+    context: Context,
+    parts: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Scores a cell and writes its record, or reads back the one that is there if it would be the same."""
+    """Scores a cell and writes its record, or reads back the one that is there if it would be the same.
+
+    parts: of a composite, `training` of the records of those retrievers that it needs and that learnt from a split.
+    """
     folder = records.cell_folder(output, dataset.id, dataset.split, entry.name)
     limited = dataset.source.get("limited")  # by --limit, or by the config
     names = [m.name for m in config.measures]
@@ -83,7 +90,7 @@ def record(
         if known:
             (folder / "failure.json").unlink(missing_ok=True)
             return known
-        return _write(config, entry, retriever, dataset, cell, index, folder, key)
+        return _write(config, entry, retriever, dataset, cell, index, folder, key, context, parts)
 
 
 def _write(
@@ -95,6 +102,8 @@ def _write(
     index: Artifact | None,
     folder: Path,
     key: str,
+    context: Context,
+    parts: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
@@ -143,7 +152,7 @@ def _write(
         },
         "k": config.k,
         "metrics": _figures(scores),
-        "training": _trained(retriever, dataset, scores),
+        "training": _trained(retriever, dataset, scores, context, parts),
         "primary_metric": names[0],
         "baseline": config.baseline,
         "policies": {**POLICIES, "exclusion": dataset.exclusion.kind},
@@ -204,20 +213,50 @@ def _figures(scores: Scores) -> dict[str, Any]:
     return out
 
 
-def _trained(retriever: Retriever, dataset: Dataset, scores: Scores) -> dict[str, Any] | None:
+def _trained(
+    retriever: Retriever,
+    dataset: Dataset,
+    scores: Scores,
+    context: Context,
+    parts: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any] | None:
     """Of a system that learnt from another split: what, and its figures on two parts of the queries, beside which
     those over all queries say little. without_neighbour: those whose neighbour it did not learn from (with_neighbour
     has the ids of the others; `training.queries.with_neighbour`); unseen: those none of whose relevant documents a
-    training query names (`training.queries.unseen_documents`)."""
-    data = getattr(retriever, "training", None)
-    if data is None:
-        return None
+    training query names (`training.queries.unseen_documents`; seen has the ids of the others).
+
+    A composite knows what its parts know: a query has a neighbour, or a seen document, where it has for any of them.
+    """
     from seekbench.datasets.leakage import THRESHOLD
     from seekbench.training.queries import unseen_documents, with_neighbour
 
-    embed = getattr(retriever, "embed_queries", None)
-    near = with_neighbour(dataset, data, embed)
-    new = unseen_documents(dataset, data)
+    facts: dict[str, Any]
+    data = getattr(retriever, "training", None)
+    if data is not None:
+        embed = getattr(retriever, "embed_queries", None)
+        near = with_neighbour(dataset, data, partial(embed, context=context) if embed else None)
+        new = unseen_documents(dataset, data)
+        seen = ~new.queries
+        facts = {
+            "split": data.split,
+            "pairs": len(data.query),
+            "left_out": data.left_out,
+            "threshold": THRESHOLD,
+            "method": "embeddings" if embed else "tf-idf of character 4-grams",
+            "relevant_documents": new.relevant,
+            "relevant_documents_unseen": new.unseen,
+        }
+    elif parts:
+        ids = scores.query_ids
+        near, seen = (
+            np.isin(ids, [i for part in parts for i in part[name]]) for name in ("with_neighbour", "seen")
+        )
+        facts = {
+            "split": ", ".join(dict.fromkeys(str(part["split"]) for part in parts)),
+            "threshold": THRESHOLD,
+        }
+    else:
+        return None
 
     def means(chosen: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any]:
         out: dict[str, Any] = {}
@@ -228,19 +267,14 @@ def _trained(retriever: Retriever, dataset: Dataset, scores: Scores) -> dict[str
         return out
 
     return {
-        "split": data.split,
-        "pairs": len(data.query),
-        "left_out": data.left_out,
-        "threshold": THRESHOLD,
-        "method": "embeddings" if embed else "tf-idf of character 4-grams",
+        **facts,
         "queries_with_neighbour": int(near.sum()),
         "queries_without_neighbour": int((~near).sum()),
         "with_neighbour": [scores.query_ids[i] for i in np.flatnonzero(near).tolist()],
         "without_neighbour": means(~near),
-        "relevant_documents": new.relevant,
-        "relevant_documents_unseen": new.unseen,
-        "queries_unseen": int(new.queries.sum()),
-        "unseen": means(new.queries),
+        "queries_unseen": int((~seen).sum()),
+        "seen": [scores.query_ids[i] for i in np.flatnonzero(seen).tolist()],
+        "unseen": means(~seen),
     }
 
 

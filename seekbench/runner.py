@@ -141,6 +141,7 @@ def _run_dataset(
     on_error: Callable[[BaseException], None],
 ) -> None:
     cells: dict[str, Found] = {}
+    trained: dict[str, Mapping[str, Any]] = {}
     # One model stays loaded for all datasets; several would fill the memory, so each goes after its cell.
     several = sum(hasattr(entry.retriever, "release") for entry in config.retrievers) > 1
     for entry in config.retrievers:
@@ -153,7 +154,11 @@ def _run_dataset(
             own = replace(context, progress=Labelled(context.progress, label))
             cell, index = _find(entry, retriever, dataset, config.k, cells, store, own, outcome, label)
             cells[entry.name] = cell
-            outcome.records.append(record(config, entry, retriever, dataset, cell, index, output))
+            learnt = [trained[n] for n in retriever.needs if n in trained]
+            made = record(config, entry, retriever, dataset, cell, index, output, context=own, parts=learnt)
+            outcome.records.append(made)
+            if made["training"]:
+                trained[entry.name] = made["training"]
             if several:
                 getattr(retriever, "release", lambda: None)()
         except Exception as error:
@@ -275,15 +280,22 @@ def _system(
     cells: Mapping[str, Found],
 ) -> str:
     """Tells systems of equal name apart in a leaderboard: type, parameters that matter, model, k, parts. Library
-    versions are left out, as are the contents of run files, which differ by dataset."""
+    versions are left out, as are the contents of run files and of training splits, which differ by dataset."""
     matters = retriever.index_params | retriever.search_params
     params = entry.retriever.params.model_dump(mode="json")
-    facts = (
-        {} if hasattr(retriever, "for_dataset") else {n: v for n, v in identity.items() if n != "versions"}
-    )
+    facts = {} if hasattr(retriever, "for_dataset") else _without(identity, {"versions", "training"})
     parts = {name: cells[name].system for name in retriever.needs}
     chosen = {name: params[name] for name in sorted(matters)}
     return hashing.of_json([entry.type, chosen, facts, k, parts])[:16]
+
+
+def _without(facts: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    """Nested facts without some keys, at every depth."""
+    return {
+        name: _without(value, names) if isinstance(value, Mapping) else value
+        for name, value in facts.items()
+        if name not in names
+    }
 
 
 def _how(artifact: Artifact) -> str:

@@ -86,6 +86,7 @@ def search(
                 stop = min(at + size, total)
                 rows = np.arange(at, stop)
                 before = dict(getattr(searcher, "timings", {}))
+                counted = dict(getattr(searcher, "counts", {}))
                 begin = time.perf_counter()
                 run = searcher.search(
                     queries.take(rows), fetch, context=_with_runs(inner, retriever, cells, at, stop)
@@ -93,11 +94,14 @@ def search(
                 spent = {"all": time.perf_counter() - begin}
                 for part, total_so_far in getattr(searcher, "timings", {}).items():
                     spent[part] = total_so_far - before.get(part, 0.0)
+                counts = {n: c - counted.get(n, 0) for n, c in getattr(searcher, "counts", {}).items()}
                 _check(run, stop - at)
-                _save_block(path, run.without(_exclusion_of(dataset.exclusion, at, stop), k), spent)
+                _save_block(path, run.without(_exclusion_of(dataset.exclusion, at, stop), k), spent, counts)
                 stage.advance(stop - at)
         latencies = _latencies(searcher, retriever, queries, fetch, cells, quiet) if timed else np.empty(0)
-        run, timings = _joined(folder, starts, k)
+        run, timings, counts = _joined(folder, starts, k)
+        if hasattr(searcher, "counts"):
+            searcher.counts |= counts  # not of queries that warmed up, nor those asked one at a time
         finish = getattr(searcher, "finish", None)
         details = finish(run) if finish else {}
     finally:
@@ -142,32 +146,33 @@ def _check(run: Run, queries: int) -> None:
         )
 
 
-def _save_block(path: Path, run: Run, spent: Mapping[str, float]) -> None:
+def _save_block(path: Path, run: Run, spent: Mapping[str, float], counts: Mapping[str, float]) -> None:
     with atomic_file(path) as part, part.open("wb") as handle:
         timings = {f"seconds.{name}": np.float64(seconds) for name, seconds in spent.items()}
-        np.savez(handle, allow_pickle=False, rows=run.doc_rows, scores=run.scores, **timings)
+        counted = {f"counts.{name}": np.float64(count) for name, count in counts.items()}
+        np.savez(handle, allow_pickle=False, rows=run.doc_rows, scores=run.scores, **timings, **counted)
 
 
-def _joined(folder: Path, starts: range, k: int) -> tuple[Run, dict[str, float]]:
-    """The whole run, and the seconds of all blocks by part of the work."""
+def _joined(folder: Path, starts: range, k: int) -> tuple[Run, dict[str, float], dict[str, float]]:
+    """The whole run; the seconds of all blocks by part of the work, and their counts."""
     rows, scores = [], []
-    timings: dict[str, float] = {}
+    sums: dict[str, dict[str, float]] = {"seconds": {}, "counts": {}}
     for at in starts:
         with np.load(folder / f"block-{at}.npz") as block:
             rows.append(block["rows"])
             scores.append(block["scores"])
             for name in block.files:
-                if name.startswith("seconds."):
-                    part = name.removeprefix("seconds.")
-                    timings[part] = timings.get(part, 0.0) + float(block[name])
+                kind, _, part = name.partition(".")
+                if kind in sums:
+                    sums[kind][part] = sums[kind].get(part, 0.0) + float(block[name])
     if not rows:
-        return Run.empty(0, k), timings
+        return Run.empty(0, k), sums["seconds"], sums["counts"]
     width = max(part.shape[1] for part in rows)
     joined = Run(
         np.concatenate([_padded(part, width, -1) for part in rows]),
         np.concatenate([_padded(part, width, -np.inf) for part in scores]),
     )
-    return joined, timings
+    return joined, sums["seconds"], sums["counts"]
 
 
 def _padded(array: Any, width: int, fill: float) -> Any:

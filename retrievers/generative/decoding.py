@@ -603,7 +603,7 @@ class ListDecoder:
 
     @torch.inference_mode()
     def __call__(self, batch: Any, k: int | None = None) -> Decoded:
-        """The lists of a batch; k: hits a query, by default as many as a list may hold."""
+        """The lists of a batch; k: hits a query, by default as many as may be written (a list, or all of them)."""
         state, logits = self.stepper.start(batch)
         device, queries = logits.device, len(logits)
         self._arrays(device)
@@ -654,7 +654,7 @@ class ListDecoder:
             lists.node.masked_fill_(cum == NEVER, -1)
             counted[query] += (cum > NEVER).sum(1)
             logits = self.stepper.step(state, parents.reshape(-1), token[kept, :shown].reshape(-1))
-        return self._answer(done, counted, k or self.docids)
+        return self._answer(done, counted, k or self.docids * (self.beams if self.merge == "all" else 1))
 
     def _arrays(self, device: torch.device) -> None:
         arrays = self.trie.tensors(device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seekbench.retrievers.dense import Dense
+from seekbench.retrievers.dense.encode import Encoded
 from seekbench.retrievers.protocol import Context, TextView
 
 
@@ -31,9 +32,22 @@ def embedded(
     return vectors, facts
 
 
+class _AsQueries(Dense):
+    """An encoder that takes documents as queries: their prompt, and their way through a model that has two."""
+
+    def encode(
+        self, texts: list[str], side: str, advance: Callable[[int], None], context: Context
+    ) -> Encoded:
+        return super().encode(texts, "query", advance, context)
+
+    def identity(self, *, context: Context) -> Mapping[str, Any]:
+        return {**super().identity(context=context), "side": "query"}
+
+
 def _for_queries(dense: Dense, context: Context) -> Dense:
-    """An encoder that treats documents as queries. Without prompts, or with equal ones, it is the encoder itself."""
+    """The encoder itself where it treats both sides alike, so that its vectors are shared."""
     recipe = dense.checkpoint(context).recipe
-    if recipe.prompt("query") == recipe.prompt("document"):
+    routed = any("Router" in kind or "Asym" in kind for kind, _ in recipe.modules)
+    if recipe.prompt("query") == recipe.prompt("document") and not routed:
         return dense
-    return Dense(dense.params.model_copy(update={"document_prompt": recipe.prompt("query")}))
+    return _AsQueries(dense.params)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -25,6 +25,7 @@ from seekbench.generation.columns import GeneratedQueries
 from seekbench.generation.queries import MODULES as GENERATION_MODULES
 from seekbench.generation.queries import Generator, generate, identity
 from seekbench.retrievers import protocol
+from seekbench.retrievers.dense import Dense
 from seekbench.retrievers.generative import pairs
 from seekbench.retrievers.generative.links import Links, hip
 from seekbench.retrievers.protocol import Context, TextView, TrainingData
@@ -63,9 +64,11 @@ class Input(protocol.Params):
         if (self.kind == "generated") != (self.generator is not None):
             raise ValueError("`generated` needs a `generator`, and nothing else has one")
         known = _options(self.kind)
-        for name in self.options:
+        for name, value in self.options.items():
             if name not in known:
                 raise ValueError(f"'{self.kind}' has no option '{name}' ({did_you_mean(name, known)})")
+            if value < 1:
+                raise ValueError(f"option '{name}' of '{self.kind}' is {value}; the least is 1")
         return self
 
     @property
@@ -91,11 +94,13 @@ def _options(kind: str) -> list[str]:
 @dataclass(frozen=True)
 class Made:
     """Texts of one kind. doc: int64 [texts], the document of each; more: for queries of several documents, int64
-    (indptr [texts + 1], documents), all that a text is to bring up, `doc` first; facts: of their making."""
+    (indptr [texts + 1], documents), all that a text is to bring up, `doc` first; score: of generated queries, float32
+    [texts], how good each is; facts: of their making."""
 
     texts: list[str]
     doc: npt.NDArray[np.int64]
     more: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None
+    score: npt.NDArray[np.float32] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -110,6 +115,10 @@ class Kind:
     @property
     def learnt(self) -> npt.NDArray[np.int64]:
         return np.flatnonzero(~self.held_out)
+
+    def bare(self, row: int) -> str:
+        """A text without its prefix."""
+        return self.made.texts[row][len(self.entry.prefix) :]
 
 
 @dataclass(frozen=True)
@@ -138,6 +147,12 @@ class Examples:
                 columns = [pa.array(kind.made.texts, pa.large_string()), pa.array(kind.made.doc), names]
                 table = pa.table([*columns, pa.array(kind.held_out)], schema=schema)
                 writer.write_table(table, max_chunksize=1 << 16)
+
+    def held_out_texts(self) -> list[str]:
+        """Without prefix, sorted."""
+        return sorted(
+            {kind.bare(row) for kind in self.kinds for row in np.flatnonzero(kind.held_out).tolist()}
+        )
 
     @property
     def watched(self) -> Kind:
@@ -178,6 +193,14 @@ class Examples:
         }
 
 
+@dataclass(frozen=True)
+class Known:
+    """The first `documents` of a corpus and the texts (without prefix) that were held out of their training."""
+
+    documents: int
+    held_out: frozenset[str]
+
+
 def make(
     documents: TextView,
     inputs: Sequence[Input],
@@ -187,11 +210,13 @@ def make(
     seed: int,
     watched: int,
     context: Context | None = None,
+    known: Known | None = None,
 ) -> Examples:
     """All examples of a corpus. folder: where long work (generated queries) is kept and continued.
 
-    Of the nearest kind to searchers' queries, `watched` examples are held out, at most a tenth: training never sees
-    them, nor the same text under another kind, and early stopping goes by them.
+    Of the nearest kind to searchers' queries, `watched` examples are held out, at most a tenth, none of which is all
+    that there is of a document: training never sees them, nor the same text under another kind. known: of a corpus
+    that grew, what an earlier training saw: of its documents' texts none is held out that was not then.
     Raises InputError where no kind gives a text, or for queries without a training split.
     """
     context = context or Context()
@@ -208,13 +233,57 @@ def make(
         raise InputError(f"the inputs {', '.join(skipped)} give no text for this corpus")
     plain = Examples([Kind(e, m, np.zeros(len(m.doc), np.bool_)) for e, m in found], skipped, len(documents))
     chosen = plain.watched
-    count = min(watched, len(chosen.made.doc) // 10)
-    rows = np.random.default_rng([seed, 77]).choice(len(chosen.made.doc), size=count, replace=False)
-    kept_back = {chosen.made.texts[row] for row in rows.tolist()}
+    old = 0 if known is None else known.documents
+    may = np.flatnonzero(chosen.made.doc >= old)
+    count, rng = min(watched, len(may) // 10), np.random.default_rng([seed, 77])
+    order = np.concatenate([rng.choice(may, size=count, replace=False), rng.permutation(may)])
+    kept_back = _spared(plain, chosen, order, count)
+    if known is not None:
+        learnt = {
+            kind.bare(row)
+            for kind in plain.kinds
+            for row in np.flatnonzero(kind.made.doc < known.documents).tolist()
+            if kind.bare(row) not in known.held_out
+        }
+        kept_back = (kept_back | known.held_out) - learnt
     kinds = [
-        Kind(e, m, np.fromiter((t in kept_back for t in m.texts), np.bool_, len(m.texts))) for e, m in found
+        replace(
+            kind,
+            held_out=np.fromiter(
+                (kind.bare(row) in kept_back for row in range(len(kind.made.doc))),
+                np.bool_,
+                len(kind.made.doc),
+            ),
+        )
+        for kind in plain.kinds
     ]
     return Examples([k for k in kinds if len(k.learnt)] or kinds, skipped, len(documents))
+
+
+def _spared(examples: Examples, chosen: Kind, rows: npt.NDArray[np.int64], count: int) -> set[str]:
+    """`count` texts of a kind (without prefix), in the order of `rows`, that can be held out: no document loses its
+    last text by it."""
+    left = np.zeros(examples.documents, dtype=np.int64)
+    for kind in examples.kinds:
+        left += np.bincount(kind.made.doc, minlength=examples.documents)
+    few = rows[: 5 * count]
+    wanted = {chosen.bare(row) for row in few.tolist()}
+    of: dict[str, list[int]] = {text: [] for text in wanted}
+    for kind in examples.kinds:
+        for row, doc in enumerate(kind.made.doc.tolist()):
+            text = kind.bare(row)
+            if text in of:
+                of[text].append(doc)
+    spared: set[str] = set()
+    for row in few.tolist():
+        text = chosen.bare(row)
+        if len(spared) == count:
+            break
+        lost = np.bincount(of[text], minlength=examples.documents)
+        if text not in spared and (left[lost > 0] > lost[lost > 0]).all():
+            left -= lost
+            spared.add(text)
+    return spared
 
 
 def of_kind(
@@ -230,7 +299,7 @@ def of_kind(
     made = _of_kind(documents, entry, training, folder, seed=seed, context=context)
     if not entry.prefix:
         return made
-    return Made([entry.prefix + text for text in made.texts], made.doc, made.more, made.facts)
+    return replace(made, texts=[entry.prefix + text for text in made.texts])
 
 
 def _of_kind(
@@ -253,7 +322,8 @@ def _of_kind(
         return _of_queries(training)
     if entry.generator is not None:
         queries = _generated(documents, entry, folder, context)
-        return Made(queries.texts.to_pylist(), queries.doc, facts={"generation": queries.facts})
+        score = queries.score if queries.filter_score is None else queries.filter_score
+        return Made(queries.texts.to_pylist(), queries.doc, score=score, facts={"generation": queries.facts})
     if entry.kind == "links":
         links = Links.of(records)
         if links.skipped:
@@ -286,7 +356,9 @@ def _generated(documents: TextView, entry: Input, folder: Path, context: Context
         "documents": documents.records.content_hash,
         "params": generator.model_dump(mode="json"),
         "identity": identity(generator, context, base),
-        "code": {m: hashing.of_code(m) for m in GENERATION_MODULES},
+        "code": {
+            m: hashing.of_code(m) for m in (*GENERATION_MODULES, *Dense.modules, "seekbench.collection")
+        },
     }
 
     def make(place: Path) -> Mapping[str, Any]:

@@ -7,10 +7,11 @@ forgetting.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from seekbench.errors import InputError
@@ -28,6 +29,7 @@ class Growth(protocol.Params):
     rate: float | None = Field(
         None, gt=0, description="its highest learning rate; training.rate where not stated"
     )
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of its steps in which the rate rises")
     replay: float = Field(0.5, ge=0, lt=1, description="share of D0's texts among the examples")
 
     def known(self, documents: int) -> int:
@@ -61,8 +63,19 @@ def restricted(training: TrainingData | None, documents: int) -> TrainingData | 
     )
 
 
-def shares(doc: Any, known: int, replay: float) -> tuple[tuple[str, Any, float], ...]:
-    """(name, bool [texts], share) of the texts of new and of old documents, those that are."""
-    old = np.asarray(doc) < known
-    parts = (("new", ~old, 1 - replay), ("old", old, replay))
-    return tuple(part for part in parts if part[1].any() and part[2] > 0)
+def shares(
+    weights: Sequence[float], docs: Sequence[npt.NDArray[np.int64]], known: int, replay: float
+) -> list[tuple[int, str, npt.NDArray[np.bool_], float]]:
+    """(input, `new` or `old`, bool [texts of it], share) of the tasks of a continued training: together, texts of the
+    first `known` documents are `replay` of the examples. Within each part, inputs share as their weights say.
+
+    weights, docs: of each input, and the document of each of its texts.
+    """
+    out = []
+    for which, part in (("new", 1 - replay), ("old", replay)):
+        chosen = [(doc < known) == (which == "old") for doc in docs]
+        total = sum(w for w, rows in zip(weights, chosen, strict=True) if rows.any())
+        for i, (weight, rows) in enumerate(zip(weights, chosen, strict=True)):
+            if rows.any() and part > 0:
+                out.append((i, which, rows, part * weight / total))
+    return out

@@ -6,10 +6,12 @@ Everything here is made of documents alone; queries come from a training split o
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 #: Ends of sentences: a mark, perhaps a closing quote, then white space and no lower-case letter.
 _SENTENCE = re.compile(r"(?<=[.!?。！？])[\"'”’)\]]*\s+(?=[^a-z\s])|\n\s*\n")
@@ -103,7 +105,7 @@ def _central(texts: Sequence[str], count: int) -> list[str]:
         return list(texts)
     words = [{w.lower() for w in _WORD.findall(t)} for t in texts]
     size = np.array([len(w) for w in words], dtype=np.float64)
-    common = np.array([[len(a & b) for b in words] for a in words], dtype=np.float64)
+    common = _shared(words)
     np.fill_diagonal(common, 0)
     logs = np.log(np.maximum(size, 1))
     weights = common / np.maximum(logs[:, None] + logs[None, :], 1e-9)
@@ -113,6 +115,18 @@ def _central(texts: Sequence[str], count: int) -> list[str]:
     for _ in range(50):
         rank = 0.15 / len(texts) + 0.85 * rank @ step
     return [texts[i] for i in sorted(np.argsort(-rank, kind="stable")[:count].tolist())]
+
+
+def _shared(words: Sequence[set[str]]) -> npt.NDArray[np.float64]:
+    """float64 [n, n]: how many words each two sets have in common."""
+    from scipy.sparse import csr_array
+
+    known: dict[str, int] = {}
+    columns = [known.setdefault(w, len(known)) for own in words for w in sorted(own)]
+    indptr = np.concatenate([[0], np.cumsum([len(own) for own in words])])
+    table = csr_array((np.ones(len(columns)), columns, indptr), shape=(len(words), max(1, len(known))))
+    shared: npt.NDArray[np.float64] = (table @ table.T).toarray()
+    return shared
 
 
 class KeywordQueries:
@@ -149,7 +163,7 @@ class KeywordQueries:
         distinct = list(dict.fromkeys(tokens))
         if not distinct:
             return []
-        many: Mapping[str, int] = {w: tokens.count(w) for w in distinct}
+        many: Mapping[str, int] = Counter(tokens)
         weight = np.array(
             [
                 (1 + np.log(many[w])) * np.log((1 + self.documents) / self.frequency.get(w, 1))

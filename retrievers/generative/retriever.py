@@ -39,7 +39,7 @@ from seekbench.retrievers.generative.docids import (
 )
 from seekbench.retrievers.generative.docids.extend import extend
 from seekbench.retrievers.generative.embedding import embedded
-from seekbench.retrievers.generative.examples import Examples, Input
+from seekbench.retrievers.generative.examples import Examples, Input, Known
 from seekbench.retrievers.generative.growth import Growth, restricted, shares
 from seekbench.retrievers.generative.links import MODULES as LINK_MODULES
 from seekbench.retrievers.generative.models.base import DocidTokens, Inputs
@@ -54,6 +54,9 @@ from seekbench.store import write_atomic
 
 _FACTS = "generative.json"
 _SECONDS = "seconds.json"
+_HELD_OUT = "held_out.json"
+#: Counts of decoding, by query (`decoding.Decoded`).
+_COUNTED = ("invalid", "duplicate", "tied", "tokens")
 
 
 class Training(protocol.Params):
@@ -68,10 +71,19 @@ class Training(protocol.Params):
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, ge=0, description="of the gradient's norm; 0 for none")
     smoothing: float = Field(0.1, ge=0, lt=1, description="label smoothing over the model's vocabulary")
-    watched: int = Field(256, ge=0, description="texts held out from training to watch it")
+    watched: int = Field(
+        256,
+        ge=0,
+        description="texts held out from training to watch it, at most a tenth of a kind's; none that is all "
+        "there is of a document",
+    )
     evaluate_every: int = Field(500, ge=1, description="steps between looks at them")
     patience: int = Field(
         0, ge=0, description="looks without a better MRR@10 after which it stops; 0 for never"
+    )
+    keep: Literal["last", "best"] = Field(
+        "last",
+        description="weights of the index: those after the last step, or of the look with the best MRR@10",
     )
 
 
@@ -88,10 +100,14 @@ class Decoding(protocol.Params):
         description="what log-probabilities are over: the vocabulary, docid tokens, or what may follow",
     )
     stop: Literal["exact", "heuristic", "first"] = Field("exact", description="when a search ends")
-    list_length: int = Field(10, ge=1, description="for `lists`: docids of a list, at most")
     merge: Literal["best", "all"] = Field(
         "best", description="for `lists`: the best list alone, or followed by what the others add"
     )
+
+
+#: How watched texts are searched: an index must not depend on how it will be searched.
+_WATCHING = Decoding.model_validate({"beams": 10})
+_WATCHING_LISTS = Decoding.model_validate({"beams": 1})
 
 
 class GenerativeParams(protocol.Params):
@@ -102,7 +118,6 @@ class GenerativeParams(protocol.Params):
     )
     inputs: tuple[Input, ...] = Field(
         (Input.model_validate({"kind": "sentences"}), Input.model_validate({"kind": "keywords"})),
-        min_length=1,
         description="kinds of training texts, and their shares",
     )
     train: str | None = Field(
@@ -150,12 +165,29 @@ class GenerativeParams(protocol.Params):
     def _vector_by_default(cls, value: Any) -> Any:
         return {"type": "vector", **value} if isinstance(value, dict) else value
 
+    @field_validator("inputs", mode="before")
+    @classmethod
+    def _some_inputs(cls, value: Any) -> Any:
+        # A least length of the tuple would be complained of too where an entry is wrong.
+        if isinstance(value, list | tuple) and not value:
+            raise ValueError("it needs at least one kind of training text")
+        return value
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.train is None:
+            if any(entry.kind == "queries" for entry in self.inputs):
+                raise ValueError("the input `queries` needs a training split, e.g. train: train")
+            kind = str(self.docids.get("type", "semantic"))
+            builder = make(kind, {k: v for k, v in self.docids.items() if k != "type"})
+            if "interactions" in builder.needs:
+                raise ValueError(f"docids '{kind}' need the queries of a training split, e.g. train: train")
         if self.training.steps == 0 and self.model.type != "checkpoint":
             raise ValueError("training.steps 0 takes a model as it is, which only a checkpoint can be")
         if self.lists and self.decoding.mode != "trie":
             raise ValueError("lists are decoded in mode `trie` only")
+        if self.lists and (self.decoding.normalisation != "full" or self.decoding.stop != "exact"):
+            raise ValueError("lists take no `normalisation` and no `stop`")
         return self
 
 
@@ -239,9 +271,9 @@ class Generative:
     def render(self, texts: list[str], side: str, *, context: Context) -> list[str]:
         return [self.params.query_prefix + text for text in texts] if side == "query" else texts
 
-    def embed_queries(self, texts: list[str]) -> npt.NDArray[np.float32]:
+    def embed_queries(self, texts: list[str], *, context: Context) -> npt.NDArray[np.float32]:
         """float32 [texts, dim] of the frozen encoder, to tell which queries are close to training queries."""
-        return self.dense.encode(texts, "query", lambda n: None, Context()).vectors
+        return self.dense.encode(texts, "query", lambda n: None, context).vectors
 
     def release(self) -> None:
         self.dense.release()
@@ -259,9 +291,11 @@ class Generative:
         docids = self._docids(documents, parent, folder, work, context)
         began = time.perf_counter()
         found = examples_.make(
-            documents, p.inputs, self.training, folder, seed=p.seed, watched=p.training.watched, context=context
+            documents, p.inputs, self.training, folder, seed=p.seed, watched=p.training.watched, context=context,
+            known=parent.seen() if parent else None,
         )  # fmt: skip
         found.save(folder / "examples.arrow")
+        write_atomic(folder / _HELD_OUT, orjson.dumps(found.held_out_texts()))
         took, generation = time.perf_counter() - began, found.generation_seconds
         # Queries that another system generated, or an earlier call, took no time of this one, but they are a cost.
         work.take("generation", generation)
@@ -281,6 +315,7 @@ class Generative:
             "docids": {
                 **report(docids, cut=(tokens.flat, tokens.indptr) if docids.kind == "text" else None),
                 "parameters": {"own_tokens": len(tokens.own), "table": model.counts()["docid_table"]},
+                "builder_facts": dict(docids.facts),
             },
             "trie": {"bytes_per_docid": trie.bytes_per_docid, "nodes": trie.nodes, "depth": trie.depth},
             "examples": found.facts(),
@@ -293,6 +328,7 @@ class Generative:
                 "tokens_seen": round(outcome.examples * _mean_length(found, taught)),
                 "best_step": outcome.best_step,
                 "best_mrr@10_held_out": outcome.best,
+                "weights": p.training.keep,
                 "stopped_early": outcome.stopped_early,
                 "last_loss": next((e["loss"] for e in reversed(outcome.log) if "loss" in e), None),
             },
@@ -373,8 +409,12 @@ class Generative:
                     documents, entry.model_copy(update={"prefix": ""}), None, folder / f"generated-{i}",
                     seed=self.params.seed + 5, context=context,
                 )  # fmt: skip
-                rows.append(made.doc)
-                texts += made.texts
+                # The best first.
+                by = (
+                    np.arange(len(made.doc)) if made.score is None else np.argsort(-made.score, kind="stable")
+                )
+                rows.append(made.doc[by])
+                texts += [made.texts[i] for i in by.tolist()]
                 names.append(entry.kind)
         return DocQueries.of(np.concatenate(rows), texts, ", else ".join(names))
 
@@ -391,7 +431,7 @@ class Generative:
     def _longest_list(self, tokens: DocidTokens) -> int:
         if self.params.lists is None:
             return 0
-        return max(self.params.decoding.list_length, self.params.lists.length) * (tokens.longest + 1)
+        return max(self.params.lists.most, self.params.lists.length) * (tokens.longest + 1)
 
     def _targets(
         self,
@@ -452,12 +492,12 @@ class Generative:
 
         p, t = self.params, self.params.training
         torch.set_num_threads(context.threads)
-        steps, rate = t.steps, t.rate
+        steps, rate, warmup = t.steps, t.rate, t.warmup
         if parent is None or p.growth is None:
             model = self.family.make(tokens, longest, seed=p.seed, context=context)
         else:
             model = self._grown(parent, tokens, longest, context)
-            steps, rate = p.growth.steps, p.growth.rate or t.rate
+            steps, rate, warmup = p.growth.steps, p.growth.rate or t.rate, p.growth.warmup
         if not steps:
             model.eval()
             return Outcome([], 0, 0.0, 0), model
@@ -468,27 +508,31 @@ class Generative:
             )
             work.take(f"inputs {i} {kind.entry.kind}", given.seconds)
             inputs.append(given)
+        names = _distinct([kind.entry.kind for kind in found.kinds])
+        weights = [kind.entry.weight for kind in found.kinds]
+        learnt = [kind.learnt for kind in found.kinds]
         tasks = []
-        for kind, given, target in zip(found.kinds, inputs, taught, strict=True):
-            name, rows, weight = kind.entry.kind, kind.learnt, kind.entry.weight
-            if parent is None or p.growth is None:
-                tasks.append(_Task(name, weight, rows, given, target, t.smoothing))
-                continue
-            for which, chosen, share in shares(kind.made.doc[rows], parent.known, p.growth.replay):
+        if parent is None or p.growth is None:
+            for i, name in enumerate(names):
+                tasks.append(_Task(name, weights[i], learnt[i], inputs[i], taught[i], t.smoothing))
+        else:
+            docs = [kind.made.doc[rows] for kind, rows in zip(found.kinds, learnt, strict=True)]
+            for i, which, rows, share in shares(weights, docs, parent.known, p.growth.replay):
                 tasks.append(
-                    _Task(f"{name} {which}", weight * share, rows[chosen], given, target, t.smoothing)
+                    _Task(f"{names[i]} {which}", share, learnt[i][rows], inputs[i], taught[i], t.smoothing)
                 )
         settings = Settings(
-            steps=steps, batch=t.batch, peak_rate=rate, warmup=t.warmup, decay=t.decay,
+            steps=steps, batch=t.batch, peak_rate=rate, warmup=warmup, decay=t.decay,
             weight_decay=t.weight_decay, clip=t.clip, seed=p.seed, evaluate_every=t.evaluate_every,
-            patience=t.patience, watch="mrr@10", checkpoint_every=max(100, t.evaluate_every), micro=t.micro,
+            patience=t.patience, watch="mrr@10", keep=t.keep, checkpoint_every=max(100, t.evaluate_every),
+            micro=t.micro,
         )  # fmt: skip
         watched = found.kinds.index(found.watched)
         held = np.flatnonzero(found.watched.held_out)
         watch = None
         if len(held):
             watch = _Watch(
-                lambda: self._decoder(model, tokens, trie, watching=True),
+                lambda: self._decoder(model, tokens, trie, _WATCHING_LISTS if p.lists else _WATCHING),
                 model, docids, inputs[watched], held, found.watched.made.doc[held],
             )  # fmt: skip
         outcome = train(
@@ -510,21 +554,19 @@ class Generative:
         model = self.family.load(parent.folder / "model", known, facts["longest"], context=context)
         return self.family.grown(model, known, tokens, longest, seed=self.params.seed, context=context)
 
-    def _decoder(self, model: Any, tokens: DocidTokens, trie: DocidTrie, *, watching: bool = False) -> Any:
-        """watching: a cheaper search, for looks during training."""
+    def _decoder(self, model: Any, tokens: DocidTokens, trie: DocidTrie, decoding: Decoding) -> Any:
         from seekbench.retrievers.generative.decoding import Decoder, ListDecoder
 
-        d = self.params.decoding
+        d = decoding
         if self.params.lists:
             assert tokens.separator is not None
             return ListDecoder(
-                model.stepper(), trie, separator=tokens.separator, end=tokens.end, docids=d.list_length,
-                beams=1 if watching else d.beams, length_penalty=d.length_penalty, merge=d.merge,
+                model.stepper(), trie, separator=tokens.separator, end=tokens.end, docids=self.params.lists.most,
+                beams=d.beams, length_penalty=d.length_penalty, merge=d.merge,
             )  # fmt: skip
         return Decoder(
-            model.stepper(), trie, beams=min(10, d.beams) if watching else d.beams,
-            mode="trie" if watching else d.mode, normalisation=d.normalisation, length_penalty=d.length_penalty,
-            stop=d.stop,
+            model.stepper(), trie, beams=d.beams, mode=d.mode, normalisation=d.normalisation,
+            length_penalty=d.length_penalty, stop=d.stop,
         )  # fmt: skip
 
     def _log(self, log: Sequence[Any], folder: Path) -> None:
@@ -546,8 +588,14 @@ class Generative:
                 f"{folder} holds docids of {docids.documents} documents, not of {len(documents)}"
             )
         model = self.family.load(folder / "model", tokens, facts["longest"], context=context)
-        decoder = self._decoder(model, tokens, DocidTrie.load(folder / "trie"))
-        return GenerativeSearcher(self, decoder, docids, documents)
+        trie, decoding = DocidTrie.load(folder / "trie"), self.params.decoding
+        decoder = self._decoder(model, tokens, trie, decoding)
+        written = decoding.beams
+        if self.params.lists:
+            written = self.params.lists.most * (decoding.beams if decoding.merge == "all" else 1)
+        # Documents that share a docid are found together, and take no place from other docids.
+        sizes = np.sort(np.diff(trie.leaf_indptr))[::-1]
+        return GenerativeSearcher(self, decoder, docids, documents, most=int(sizes[:written].sum()))
 
 
 @dataclass(frozen=True)
@@ -557,6 +605,9 @@ class _Parent:
     folder: Path
     known: int
     facts: Mapping[str, Any]
+
+    def seen(self) -> Known:
+        return Known(self.known, frozenset(orjson.loads((self.folder / _HELD_OUT).read_bytes())))
 
 
 class _Work:
@@ -592,6 +643,14 @@ class _Work:
         return {part: round(seconds, 3) for part, seconds in self.seconds.items()}
 
 
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Equal names get their number."""
+    return [
+        name if names.count(name) == 1 else f"{name} {names[: i + 1].count(name)}"
+        for i, name in enumerate(names)
+    ]
+
+
 def _mean_length(found: Examples, taught: Sequence[Targets]) -> float:
     """Tokens of a target, over the mixture."""
     weights = np.array([k.entry.weight for k in found.kinds])
@@ -624,6 +683,10 @@ class _Task:
         target = torch.from_numpy(self.targets.batch(chosen))
         return model.loss(self.inputs.batch(chosen), target, self.smoothing)
 
+    def units(self, rows: npt.NDArray[np.int64]) -> int:
+        """Target tokens."""
+        return int(np.diff(self.targets.indptr)[self.targets.of[self.rows[rows]]].sum())
+
 
 class _Watch:
     """hits@1, hits@10 and MRR@10 of texts that training does not see, by constrained search."""
@@ -655,13 +718,18 @@ class _Watch:
 
 
 class GenerativeSearcher:
-    """An opened index. `timings`: seconds of `encode` and `decode`; `finish` gives the counts of decoding."""
+    """An opened index. `timings`: seconds of `encode` and `decode`; `counts`: of decoding; `finish` makes rates.
 
-    def __init__(self, retriever: Generative, decoder: Any, docids: Docids, documents: TextView) -> None:
-        self._retriever, self._decoder, self._docids = retriever, decoder, docids
+    most: hits that a query may have.
+    """
+
+    def __init__(
+        self, retriever: Generative, decoder: Any, docids: Docids, documents: TextView, *, most: int
+    ) -> None:
+        self._retriever, self._decoder, self._docids, self._most = retriever, decoder, docids, most
         self._order = documents.order
         self.timings: dict[str, float] = {"encode": 0.0, "decode": 0.0}
-        self._counts = dict.fromkeys(("queries", "invalid", "duplicate", "tied", "tokens"), 0)
+        self.counts: dict[str, float] = dict.fromkeys((*_COUNTED, "queries", "several_docids"), 0)
 
     def search(self, queries: TextView, k: int, *, context: Context) -> Run:
         import torch
@@ -669,7 +737,7 @@ class GenerativeSearcher:
         size, family = self._retriever.params.batch_queries, self._retriever.family
         began = time.perf_counter()
         texts = self._retriever.render(queries.texts(), "query", context=context)
-        given = family.inputs(texts, "query", None, context=context) if texts else ()
+        given = family.inputs(texts, "query", None, context=context) if texts else None
         self.timings["encode"] += time.perf_counter() - began
         began = time.perf_counter()
         found = []
@@ -679,12 +747,9 @@ class GenerativeSearcher:
         ):
             for at in range(0, len(queries), size):
                 rows = np.arange(at, min(at + size, len(queries)))
-                found.append(self._decoder(given.batch(rows)))  # type: ignore[union-attr]
+                assert given is not None
+                found.append(self._decoder(given.batch(rows), self._most))
                 stage.advance(len(rows))
-        for part in found:
-            self._counts["queries"] += len(part.rows)
-            for name in ("invalid", "duplicate", "tied", "tokens"):
-                self._counts[name] += int(getattr(part, name).sum())
         self.timings["decode"] += time.perf_counter() - began
         if not found:
             return Run.empty(0, k)
@@ -692,18 +757,27 @@ class GenerativeSearcher:
         rows = np.concatenate([_padded(part.rows, width, -1) for part in found])
         scores = np.concatenate([_padded(part.scores, width, -np.inf) for part in found])
         docs = np.where(rows >= 0, self._docids.doc[np.maximum(rows, 0)], -1)
-        docs, scores = _first_of_each(docs, scores)
+        docs, scores, again = _first_of_each(docs, scores)
+        self.counts["queries"] += len(rows)
+        self.counts["several_docids"] += again
+        for name in _COUNTED:
+            self.counts[name] += sum(int(getattr(part, name).sum()) for part in found)
         return Run.ranked(docs, scores, self._order).cut(k)
 
     def finish(self, run: Run) -> Mapping[str, Any]:
-        """Counts over all queries that this process decoded."""
-        queries = max(1, self._counts["queries"])
+        """Means over the queries that were decoded; invalid_rate: of all that beams finished; several_docids: hits
+        that another docid of the same document had found."""
+        queries = max(1, self.counts["queries"])
         beams = self._retriever.params.decoding.beams
         return {
             "decoding": self._decoder.settings,
-            "queries_decoded": self._counts["queries"],
-            "invalid_rate": self._counts["invalid"] / (queries * beams),
-            **{f"{n}_per_query": self._counts[n] / queries for n in ("duplicate", "tied", "tokens")},
+            "queries_decoded": int(self.counts["queries"]),
+            "most_hits": self._most,
+            "invalid_rate": self.counts["invalid"] / (queries * beams),
+            **{
+                f"{n}_per_query": self.counts[n] / queries
+                for n in ("duplicate", "tied", "tokens", "several_docids")
+            },
         }
 
     def close(self) -> None:
@@ -718,12 +792,13 @@ def _padded(values: npt.NDArray[Any], width: int, fill: float) -> npt.NDArray[An
 
 def _first_of_each(
     docs: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """A document that several docids found counts once, with its best score, which comes first."""
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], int]:
+    """A document that several docids found counts once, with its best score, which comes first; and how many hits
+    that leaves out."""
     by = np.argsort(docs, axis=1, kind="stable")
     ordered = np.take_along_axis(docs, by, axis=1)
     again = np.zeros(docs.shape, dtype=np.bool_)
     again[:, 1:] = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
     repeated = np.zeros(docs.shape, dtype=np.bool_)
     np.put_along_axis(repeated, by, again, axis=1)
-    return np.where(repeated, -1, docs), np.where(repeated, np.float32(-np.inf), scores)
+    return np.where(repeated, -1, docs), np.where(repeated, np.float32(-np.inf), scores), int(repeated.sum())

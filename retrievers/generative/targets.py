@@ -16,6 +16,8 @@ from seekbench.retrievers.generative.examples import Made
 from seekbench.retrievers.generative.models.base import DocidTokens
 
 Ints = npt.NDArray[np.int64]
+#: Scores of a block of documents with all others: 64 MB.
+_SCORES = 1 << 24
 
 
 class Lists(protocol.Params):
@@ -27,7 +29,10 @@ class Lists(protocol.Params):
         description="what follows the text's own documents: those most similar to it by the frozen encoder, or none to "
         "four documents that it links to",
     )
-    length: int = Field(5, ge=2, description="docids of a list, at most")
+    length: int = Field(5, ge=2, description="docids of a list in training, at most")
+    most: int = Field(
+        10, ge=1, description="docids of a list in search, at most: the model has places for so many"
+    )
 
 
 class Targets:
@@ -106,9 +111,13 @@ def similar(vectors: npt.NDArray[np.float32], count: int) -> Ints:
     n = len(vectors)
     count = min(count, n - 1)
     out = np.empty((n, count), dtype=np.int64)
-    for at in range(0, n, 1024):
-        scores = np.asarray(vectors[at : at + 1024] @ vectors.T)
-        own = np.arange(len(scores))
-        scores[own, at + own] = -np.inf
-        out[at : at + 1024] = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    block = max(1, _SCORES // n)
+    for at in range(0, n, block):
+        distance = -np.asarray(vectors[at : at + block] @ vectors.T)
+        own = np.arange(len(distance))
+        distance[own, at + own] = np.inf
+        worst = np.partition(distance, count - 1, axis=1)[:, count - 1] if count else np.empty(0)
+        for i in range(len(distance) if count else 0):
+            near = np.flatnonzero(distance[i] <= worst[i])
+            out[at + i] = near[np.argsort(distance[i, near], kind="stable")[:count]]
     return out

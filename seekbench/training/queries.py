@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from seekbench.collection import Dataset, Records
-from seekbench.datasets.leakage import THRESHOLD, Embed, close_pairs, unit_vectors
+from seekbench.datasets.leakage import THRESHOLD, Embed, close_pairs, normal, unit_vectors
 from seekbench.errors import InputError
 from seekbench.retrievers.protocol import TextView, TrainingData
 
@@ -41,7 +41,7 @@ def training_data(evaluated: Dataset, other: Dataset) -> TrainingData:
 
 
 def _words(text: str) -> str:
-    return " ".join(text.casefold().split())
+    return normal(text) or text  # of a text of marks alone no word is left
 
 
 def with_neighbour(evaluated: Dataset, data: TrainingData, embed: Embed | None) -> npt.NDArray[np.bool_]:

@@ -35,7 +35,8 @@ class Settings:
     """steps: of the optimiser; batch: examples a step; peak_rate: learning rate after `warmup` steps (a share of all
     steps below 1, else a number); clip: of the gradient's norm, 0 for none; evaluate_every, checkpoint_every: steps;
     patience: evaluations without a better `watch` before it stops, 0 for never; micro: examples that go through the
-    model at once, 0 for the whole batch, where memory is short."""
+    model at once, 0 for the whole batch, where memory is short; keep: the weights that the model ends with, after the
+    last step or at the best evaluation."""
 
     steps: int
     batch: int
@@ -51,6 +52,7 @@ class Settings:
     checkpoint_every: int = 200
     log_every: int = 20
     micro: int = 0
+    keep: Literal["last", "best"] = "last"
 
     @property
     def warmup_steps(self) -> int:
@@ -58,7 +60,7 @@ class Settings:
 
 
 class Task(Protocol):
-    """One kind of example. name: in the log; weight: its share of the examples."""
+    """One kind of example. name: in the log, another for each; weight: its share of the examples."""
 
     name: str
     weight: float
@@ -67,6 +69,10 @@ class Task(Protocol):
 
     def loss(self, model: Any, rows: npt.NDArray[np.int64]) -> torch.Tensor:
         """The mean loss of the examples `rows`: a tensor of one float, with gradient."""
+
+    def units(self, rows: npt.NDArray[np.int64]) -> int:
+        """What `loss` is the mean over, e.g. target tokens: parts of a batch weigh by it, so that a batch in parts has
+        the gradient of the whole."""
 
 
 @dataclass
@@ -94,7 +100,7 @@ def train(
     evaluate: Callable[[], Mapping[str, float]] | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Trains the model in place; with evaluations, it ends with the weights of the best one.
+    """Trains the model in place.
 
     folder: holds checkpoint.pt, log.jsonl and best.pt; a training of the same `identity` (a hash of all that it
     depends on) that was interrupted is continued there, another one is not touched and refused. evaluate: gives
@@ -140,11 +146,14 @@ def train(
                 model.eval()
                 found = {name: float(value) for name, value in evaluate().items()}
                 outcome.log.append({"step": step, **found})
-                if outcome.best is None or found[settings.watch] > outcome.best:
-                    outcome.best, outcome.best_step, waited = found[settings.watch], step, 0
-                    _save(folder / "best.pt", {"identity": identity, "model": model.state_dict()})
-                else:
-                    waited += 1
+                score = found[settings.watch]
+                waited = 0 if outcome.best is None or score > outcome.best else waited + 1
+                if (
+                    outcome.best is None or score >= outcome.best
+                ):  # of equals the later, which has learnt more
+                    outcome.best, outcome.best_step = score, step
+                    if settings.keep == "best":
+                        _save(folder / "best.pt", {"identity": identity, "model": model.state_dict()})
                 outcome.stopped_early = bool(settings.patience) and waited >= settings.patience
             if step % settings.checkpoint_every == 0 or last or outcome.stopped_early:
                 _checkpoint(
@@ -160,7 +169,7 @@ def train(
                 )
     outcome.steps, outcome.seconds = step, time.perf_counter() - began
     outcome.examples = step * settings.batch
-    if outcome.best_step is not None and outcome.best_step != step:
+    if settings.keep == "best" and outcome.best_step is not None and outcome.best_step != step:
         model.load_state_dict(_load(folder / "best.pt")["model"])
     model.eval()
     return outcome
@@ -174,8 +183,8 @@ def _step(
     chosen: Any,
     settings: Settings,
     step: int,
-) -> dict[str, float]:
-    """One step of the optimiser; the mean loss of each task that took part."""
+) -> dict[str, tuple[float, int]]:
+    """One step of the optimiser; (mean loss, examples) of each task that took part."""
     import torch
 
     model.train()
@@ -183,20 +192,24 @@ def _step(
     for group in optimiser.param_groups:
         group["lr"] = _rate(settings, step)
     optimiser.zero_grad(set_to_none=True)
-    losses = {}
+    losses: dict[str, tuple[float, int]] = {}
     for task, rows in zip(tasks, mixture.examples(step), strict=True):
         if not len(rows):
             continue
-        losses[task.name] = 0.0
+        mean, whole = 0.0, 0
         size = settings.micro or len(rows)
+        if size < len(rows):
+            whole = task.units(rows)
         for at in range(0, len(rows), size):
             part = rows[at : at + size]
             loss = task.loss(model, part)
-            (loss * (len(part) / settings.batch)).backward()  # type: ignore[no-untyped-call]
-            losses[task.name] += float(loss.detach()) * (len(part) / len(rows))
-        if not math.isfinite(losses[task.name]):
+            share = task.units(part) / whole if whole else 1.0
+            (loss * (share * len(rows) / settings.batch)).backward()  # type: ignore[no-untyped-call]
+            mean += float(loss.detach()) * share
+        losses[task.name] = mean, len(rows)
+        if not math.isfinite(mean):
             raise SeekbenchError(
-                f"the loss of '{task.name}' is {losses[task.name]} at step {step}; lower the learning rate, "
+                f"the loss of '{task.name}' is {mean} at step {step}; lower the learning rate, "
                 f"which is {_rate(settings, step):.2g} there, or clip the gradient (clip: {settings.clip})"
             )
     if settings.clip:
@@ -216,21 +229,21 @@ def _rate(settings: Settings, step: int) -> float:
 
 
 class _Window:
-    """Losses since the last entry of the log."""
+    """Losses since the last entry of the log: of each task, their sum over examples, and the examples."""
 
     def __init__(self, sums: Mapping[str, Sequence[float]]) -> None:
         self.sums = {name: [float(x) for x in pair] for name, pair in sums.items()}
 
-    def add(self, losses: Mapping[str, float]) -> None:
-        for name, value in losses.items():
+    def add(self, losses: Mapping[str, tuple[float, int]]) -> None:
+        for name, (value, examples) in losses.items():
             pair = self.sums.setdefault(name, [0.0, 0.0])
-            pair[0] += value
-            pair[1] += 1
+            pair[0] += value * examples
+            pair[1] += examples
 
     def mean(self) -> float:
-        """The mean over tasks of their mean losses."""
-        found = [total / count for total, count in self.sums.values()]
-        return sum(found) / len(found) if found else math.nan
+        """The loss that was trained on: the mean over examples of all tasks."""
+        total, examples = (sum(pair[i] for pair in self.sums.values()) for i in (0, 1))
+        return total / examples if examples else math.nan
 
     def by_task(self) -> dict[str, float]:
         if len(self.sums) < 2:

@@ -81,7 +81,7 @@ class Grid(words.Words):
         found.finish = lambda run: {"invalid_rate": 0.25}
         return found
 
-    def embed_queries(self, texts: list[str]) -> Any:
+    def embed_queries(self, texts: list[str], *, context: Context) -> Any:
         """float32 [texts, 64]: bags of hashed words, so that equal words are a neighbour."""
         out = np.zeros((len(texts), 64), dtype=np.float32)
         for row, text in enumerate(texts):

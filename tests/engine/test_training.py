@@ -18,6 +18,7 @@ from seekbench.errors import SeekbenchError
 from seekbench.metrics.evaluate import Scores
 from seekbench.metrics.measure import parse
 from seekbench.recording import _trained
+from seekbench.retrievers.protocol import Context, TextView, TrainingData
 from seekbench.training.queries import training_data, unseen_documents, with_neighbour
 from seekbench.training.schedule import Mixture, learning_rate
 from seekbench.training.trainer import Outcome, Settings, plot, train
@@ -79,6 +80,9 @@ class Classes:
         at = torch.as_tensor(rows)
         return torch.nn.functional.cross_entropy(model(self.points[at]), self.target[at])
 
+    def units(self, rows: Any) -> int:
+        return len(rows)
+
 
 def _model() -> torch.nn.Module:
     torch.manual_seed(0)
@@ -129,10 +133,9 @@ def test_a_killed_training_goes_on_as_if_nothing_had_been(tmp_path: Path) -> Non
 
 
 def test_it_stops_early_with_the_best_weights(tmp_path: Path) -> None:
-    found, model = _run(tmp_path, steps=2000, patience=3, decay="constant")
+    found, model = _run(tmp_path, steps=2000, patience=3, decay="constant", keep="best", peak_rate=0.05)
     assert found.stopped_early
     assert found.steps < 2000
-    assert found.best_step == found.steps - 30
     best = [e for e in found.log if e["step"] == found.best_step and "hits@1" in e]
     assert found.best == max(e["hits@1"] for e in found.log if "hits@1" in e) == best[0]["hits@1"]
     held = Classes("a", 3.0, 1)
@@ -140,6 +143,15 @@ def test_it_stops_early_with_the_best_weights(tmp_path: Path) -> None:
         assert float((model(held.points).argmax(1) == held.target).float().mean()) == pytest.approx(
             found.best
         )
+
+
+def test_the_last_weights_are_kept_unless_the_best_are_asked_for(tmp_path: Path) -> None:
+    found, model = _run(tmp_path, steps=200, decay="constant", peak_rate=0.3)
+    assert found.best_step is not None
+    assert found.best_step < 200
+    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["model"]
+    assert all(torch.equal(kept[name], value) for name, value in model.state_dict().items())
+    assert not (tmp_path / "best.pt").exists()
 
 
 def test_another_training_in_the_folder_is_refused(tmp_path: Path) -> None:
@@ -156,6 +168,36 @@ def test_a_loss_that_is_not_finite_is_said(tmp_path: Path) -> None:
 
     with pytest.raises(SeekbenchError, match="the loss of 'a' is nan at step 0; lower the learning rate"):
         train(_model(), [Broken("a", 1.0, 1)], Settings(10, 4, 0.01), tmp_path, identity="y")
+
+
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(tmp_path: Path) -> None:
+    """Also where examples have different numbers of units (target tokens)."""
+
+    class Ragged(Classes):
+        def loss(self, model: Any, rows: Any) -> torch.Tensor:
+            at = torch.as_tensor(rows)
+            each = torch.nn.functional.cross_entropy(
+                model(self.points[at]), self.target[at], reduction="none"
+            )
+            size = 1.0 + at % 7
+            return (each * size).sum() / size.sum()
+
+        def units(self, rows: Any) -> int:
+            return int((1 + rows % 7).sum())
+
+    def after(micro: int) -> tuple[Any, Any]:
+        torch.manual_seed(0)
+        model = torch.nn.Linear(4, 4)
+        tasks = [Ragged("a", 3.0, 1), Ragged("b", 1.0, 2)]
+        chosen = Settings(8, 16, 0.01, micro=micro, log_every=2)
+        found = train(model, tasks, chosen, tmp_path / str(micro), identity="x")
+        return model.weight.detach(), [e["loss"] for e in found.log]
+
+    whole = after(0)
+    for micro in (1, 3, 5):
+        weight, losses = after(micro)
+        assert torch.allclose(weight, whole[0], atol=1e-6)
+        assert losses == pytest.approx(whole[1], rel=1e-5)
 
 
 def test_curves_are_drawn(tmp_path: Path) -> None:
@@ -201,7 +243,7 @@ _LEARNT = training_data(
 _PLANTED = {"wing": 0.0, "wings": 0.3, "heat": 2.0, "hot": 1.6, "moon": 4.0, "salt": 5.0, "salty": 5.1}
 
 
-def _angles(texts: list[str]) -> Any:
+def _angles(texts: list[str], context: Any = None) -> Any:
     """Vectors in a plane; cos .3 = .955, cos .4 = .921, cos 1 = .54."""
     angles = [_PLANTED.get(t, 3.0) for t in texts]
     return np.array([[np.cos(a), np.sin(a)] for a in angles], dtype=np.float32)
@@ -227,8 +269,22 @@ def test_only_queries_with_a_document_in_common_are_embedded() -> None:
 def test_neighbours_without_an_encoder() -> None:
     """TF-IDF: the same words in another case are close."""
     evaluated = _split("test", {"a": "flow over wings", "b": "heat of the moon"}, [("a", 0, 1), ("b", 1, 1)])
-    other = _split("train", {"t": "Flow over: WINGS", "u": "the salt sea"}, [("t", 0, 1), ("u", 1, 1)])
-    assert with_neighbour(evaluated, training_data(evaluated, other), None).tolist() == [True, False]
+    view = TextView(
+        _split("train", {"t": "Flow over: WINGS", "u": "the salt sea"}, [("t", 0, 1)]).queries, "{text}"
+    )
+    data = TrainingData("train", "test", view, np.array([0, 1]), np.array([0, 1]))
+    assert with_neighbour(evaluated, data, None).tolist() == [True, False]
+
+
+def test_test_queries_in_other_marks_and_forms_are_left_out() -> None:
+    evaluated = _split(
+        "test", {"a": "What is heat-transfer?", "b": "“Naïve” flow", "c": "?!"}, [("a", 0, 1), ("b", 1, 1)]
+    )
+    texts = {"t": "what is heat transfer", "u": '"Nai\u0308ve"  FLOW', "v": "!?", "w": "lift"}
+    other = _split("train", texts, [(i, 2, 1) for i in texts])
+    data = training_data(evaluated, other)
+    assert data.queries.texts() == ["!?", "lift"]
+    assert data.left_out == 2
 
 
 def test_nothing_in_common() -> None:
@@ -281,7 +337,7 @@ def test_the_record_of_a_system_that_learnt() -> None:
     ids = _EVALUATED.queries.ids().to_pylist()
     scores = Scores(measures, ids, values, values.sum(axis=0), _EVALUATED.qrels, None)
     retriever: Any = SimpleNamespace(training=_LEARNT, embed_queries=_angles)
-    told = _trained(retriever, _EVALUATED, scores)
+    told = _trained(retriever, _EVALUATED, scores, Context())
     assert told is not None
     assert told["with_neighbour"] == ["b1", "b3"]
     assert (told["queries_with_neighbour"], told["queries_without_neighbour"]) == (2, 5)
@@ -290,7 +346,13 @@ def test_the_record_of_a_system_that_learnt() -> None:
     assert (told["queries_unseen"], told["unseen"]) == (2, {"success@1": {"mean": 0.5}})
     assert told["method"] == "embeddings"
     assert json.loads(json.dumps(told)) == told
-    plain = _trained(SimpleNamespace(training=_LEARNT), _EVALUATED, scores)  # type: ignore[arg-type]
+    plain = _trained(SimpleNamespace(training=_LEARNT), _EVALUATED, scores, Context())  # type: ignore[arg-type]
     assert plain is not None
     assert plain["method"].startswith("tf-idf")
-    assert _trained(SimpleNamespace(training=None), _EVALUATED, scores) is None  # type: ignore[arg-type]
+    untrained: Any = SimpleNamespace(training=None)
+    assert _trained(untrained, _EVALUATED, scores, Context()) is None
+    # A composite knows what its parts know.
+    fused = _trained(untrained, _EVALUATED, scores, Context(), [told, {**told, "with_neighbour": ["b2"]}])
+    assert fused is not None
+    assert fused["with_neighbour"] == ["b1", "b2", "b3"]
+    assert fused["queries_unseen"] == 2

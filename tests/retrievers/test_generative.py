@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tiny_checkpoints as tiny
 
@@ -16,6 +18,7 @@ from seekbench.errors import InputError
 from seekbench.retrievers.generative import examples, pairs, targets
 from seekbench.retrievers.generative.docids import BuildInputs, Docids, make
 from seekbench.retrievers.generative.examples import Input
+from seekbench.retrievers.generative.growth import shares
 from seekbench.retrievers.generative.models.decoder import dense_tokens
 from seekbench.retrievers.generative.retriever import Generative, GenerativeParams
 from seekbench.retrievers.protocol import Context, TextView
@@ -87,6 +90,27 @@ def test_watched_queries_are_not_learnt_from(tmp_path: Path) -> None:
         Input.model_validate({"kind": "sentences", "options": {"conut": 3}})
 
 
+def test_no_document_loses_its_last_text(tmp_path: Path) -> None:
+    corpus = Corpus.from_lists([f"d{i}" for i in range(40)], [f"{TEXT} about topic{i}" for i in range(40)])
+    alone = made_of(corpus, [{"kind": "first"}], tmp_path, watched=20)
+    assert alone.facts()["documents_without_text"] == 0
+    assert not alone.kinds[0].held_out.any()
+    beside = made_of(corpus, [{"kind": "first"}, {"kind": "lead"}], tmp_path, watched=20)
+    assert beside.facts()["documents_without_text"] == 0
+    assert beside.kinds[0].held_out.sum() == 4
+
+
+def test_prefixes_hide_no_held_out_text(tmp_path: Path) -> None:
+    corpus = Corpus.from_lists(
+        [f"d{i}" for i in range(40)], [f"words{i} of document{i} here" for i in range(40)]
+    )
+    kinds = [{"kind": "first", "prefix": "A: "}, {"kind": "keywords"}, {"kind": "first", "prefix": "B: "}]
+    made = made_of(corpus, kinds, tmp_path, watched=20)
+    held = {k.bare(i) for k in made.kinds for i in np.flatnonzero(k.held_out).tolist()}
+    assert held
+    assert not held & {k.bare(i) for k in made.kinds for i in k.learnt.tolist()}
+
+
 def test_texts_of_a_kind_do_not_depend_on_the_others(tmp_path: Path) -> None:
     """So that systems share their vectors."""
     corpus = Corpus.from_lists([f"d{i}" for i in range(9)], [f"{TEXT} about topic{i}" for i in range(9)])
@@ -117,9 +141,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, retriever: dict[str, Any], split: str = "test") -> Any:
+def run(
+    folder: Path, retriever: dict[str, Any], split: str = "test", datasets: tuple[str, ...] = ("data",)
+) -> Any:
     text = {
-        "datasets": [{"path": "./data", "split": split, "language": "en"}],
+        "datasets": [{"path": f"./{name}", "split": split, "language": "en"} for name in datasets],
         "retrievers": {"gen": {"type": "generative", "encoder": "./encoder", **retriever}},
         "metrics": ["mrr@10", "success@1"],
         "k": 10,
@@ -228,14 +254,15 @@ def test_the_record_is_read_back(folder: Path) -> None:
 
 
 def test_lists_are_ranked_and_never_repeat(folder: Path) -> None:
-    lists = {"lists": {"source": "similar", "length": 3}, "decoding": {"beams": 1, "list_length": 4}}
+    lists = {"lists": {"source": "similar", "length": 3, "most": 4}, "decoding": {"beams": 1}}
     longer = {"training": {**SMALL["training"], "steps": 400, "evaluate_every": 200}}  # type: ignore[dict-item]
     outcome = run(folder, {**SMALL, "docids": {"type": "semantic", "k": 3, "c": 4}, **lists, **longer})
     assert not outcome.failures, outcome.failures
     (record,) = outcome.records
     assert record["retriever"]["details"]["decoding"]["mode"] == "list"
     assert record["retriever"]["details"]["duplicate_per_query"] == 0
-    assert record["metrics"]["mrr@10"]["mean"] > 0.3
+    assert record["index"]["training"]["last_loss"] < 0.2, "lists are learnt"
+    assert record["metrics"]["mrr@10"]["mean"] > 0.2, "chance is about .1"
 
 
 def test_lists_hold_all_answers_of_a_query_first() -> None:
@@ -309,6 +336,107 @@ def test_a_grown_index_keeps_docids_and_learns_new_documents(folder: Path) -> No
     assert after["new"] > before["new"]
     with pytest.raises(InputError, match="leaves 24 of 24 documents first"):
         made({"first": 24}, "none")
+
+
+def test_a_grown_index_watches_nothing_that_was_learnt(folder: Path) -> None:
+    corpus = Corpus.from_lists([f"d{i}" for i in range(24)], tiny.texts(24, seed=1, longest=20))
+    base = {**SMALL, "encoder": str(folder / "encoder"), "training": {**SMALL["training"], "steps": 2}}  # type: ignore[dict-item]
+    context, view = Context(device="cpu", threads=1), TextView(corpus, "{text}")
+
+    def texts(name: str, held: bool) -> set[str]:
+        with pa.memory_map(str(folder / name / "examples.arrow")) as file:
+            table = pa.ipc.open_file(file).read_all()
+        rows = zip(table["text"].to_pylist(), table["held_out"].to_pylist(), strict=True)
+        return {text for text, own in rows if own == held}
+
+    first = GenerativeParams.model_validate(base)
+    Generative(first).index(view.take(np.arange(16)), folder / "first", context=context)
+    grown = GenerativeParams.model_validate({**base, "growth": {"first": 16, "steps": 2}})
+    Generative(grown).index(view, folder / "grown", context=context)
+    assert texts("grown", held=True)
+    assert not texts("grown", held=True) & texts("first", held=False)
+    assert not texts("grown", held=True) & texts("grown", held=False)
+
+
+def test_shares_of_a_continued_training() -> None:
+    docs = [np.array([0, 0, 5]), np.array([1, 2]), np.array([6])]
+    found = shares([1.0, 3.0, 1.0], docs, known=4, replay=0.25)
+    assert sum(s for _, which, _, s in found if which == "old") == pytest.approx(0.25)
+    assert sum(s for *_, s in found) == pytest.approx(1)
+    assert [(i, which, rows.tolist()) for i, which, rows, _ in found] == [
+        (0, "new", [False, False, True]), (2, "new", [True]), (0, "old", [True, True, False]), (1, "old", [True, True]),
+    ]  # fmt: skip
+    assert {which for _, which, _, _ in shares([1.0], docs[:1], 4, 0)} == {"new"}
+
+
+def test_an_index_does_not_depend_on_how_it_is_searched(folder: Path) -> None:
+    corpus = Corpus.from_lists([f"d{i}" for i in range(24)], tiny.texts(24, seed=1, longest=20))
+    base = {
+        **SMALL,
+        "encoder": str(folder / "encoder"),
+        "training": {**SMALL["training"], "steps": 20, "keep": "best"},
+    }  # type: ignore[dict-item]
+    logs = []
+    for i, decoding in enumerate(
+        ({"beams": 1}, {"beams": 7, "length_penalty": -2.0, "normalisation": "children"})
+    ):
+        retriever = Generative(GenerativeParams.model_validate({**base, "decoding": decoding}))
+        retriever.index(TextView(corpus, "{text}"), folder / str(i), context=Context(device="cpu", threads=1))
+        logs.append(
+            (folder / str(i) / "log.jsonl").read_bytes() + (folder / str(i) / "model/model.pt").read_bytes()
+        )
+    assert logs[0] == logs[1]
+
+
+def test_documents_of_one_docid_take_no_place_from_others(folder: Path) -> None:
+    """24 documents, of which 20 have the same title: with two beams both docids are found, and all documents."""
+    titles = ["same title"] * 20 + ["another one", "the third", "fourth name", "last of all"]
+    corpus = Corpus.from_lists(
+        [f"d{i:02}" for i in range(24)], tiny.texts(24, seed=1, longest=20), titles=titles
+    )
+    docids = {"type": "title", "disambiguate": "leave"}
+    base = {**SMALL, "docids": docids, "encoder": str(folder / "encoder"), "decoding": {"beams": 2}}
+    retriever = Generative(GenerativeParams.model_validate(base))
+    view, context = TextView(corpus, "{text}"), Context(device="cpu", threads=1)
+    retriever.index(view, folder / "index", context=context)
+    hits = retriever.open(folder / "index", view, context=context).search(
+        view.take(np.arange(2)), 24, context=context
+    )
+    assert hits.lengths().tolist() == [21, 21]
+    shared = np.sort(hits.doc_rows, axis=1)[:, -21:]
+    assert (shared[:, :20] == np.arange(20)).all()
+
+
+def test_the_best_generated_query_is_the_docid(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = Corpus.from_lists(["a", "b"], ["one text", "two texts"])
+    made = examples.Made(
+        ["bad", "best", "fair", "only"], np.array([0, 0, 0, 1]), score=np.array([-3, 7, 0, 1], np.float32)
+    )
+    real = examples.of_kind
+
+    def of_kind(documents: Any, entry: Any, *rest: Any, **more: Any) -> Any:
+        return made if entry.kind == "generated" else real(documents, entry, *rest, **more)
+
+    monkeypatch.setattr(examples, "of_kind", of_kind)
+    inputs = [{"kind": "generated", "generator": {"model": "x"}}]
+    docids = {"type": "description"}
+    retriever = Generative(GenerativeParams.model_validate({"docids": docids, "inputs": inputs}))
+    given = retriever._doc_queries(frozenset({"queries"}), TextView(corpus, "{text}"), folder, Context())
+    assert given is not None
+    assert given.texts.to_pylist()[:4] == ["best", "only", "fair", "bad"]
+
+
+def test_a_system_is_one_row_over_several_datasets(folder: Path) -> None:
+    """What it learnt from differs by dataset, the system does not."""
+    second = folder / "data2"
+    shutil.copytree(folder / "data", second)
+    lines = (second / "qrels" / "train.tsv").read_text().splitlines(keepends=True)
+    (second / "qrels" / "train.tsv").write_text("".join(lines[:-2]))
+    trained = {**SMALL, "train": "train", "inputs": [{"kind": "sentences"}, {"kind": "queries"}]}
+    outcome = run(folder, trained, datasets=("data", "data2"))
+    assert not outcome.failures, outcome.failures
+    assert len({r["retriever"]["system"] for r in outcome.records}) == 1
+    assert outcome.records[0]["retriever"]["details"]["queries_decoded"] == 8
 
 
 def test_a_corpus_without_links_skips_hip_and_says_so(folder: Path) -> None:

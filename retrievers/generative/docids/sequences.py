@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from seekbench import hashing
 from seekbench.errors import InputError, SeekbenchError
+from seekbench.store import write_atomic
 
 Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
@@ -297,7 +298,7 @@ class Docids:
         }
         if self.state:
             head["state"] = {name: _hash_of(array) for name, array in self.state.items()}
-        (folder / _FACTS).write_bytes(orjson.dumps(head, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+        write_atomic(folder / _FACTS, orjson.dumps(head, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
 
     @classmethod
     def load(cls, folder: Path, *, verify: bool = False) -> Docids:
@@ -309,6 +310,8 @@ class Docids:
             head = orjson.loads((folder / _FACTS).read_bytes())
         except FileNotFoundError:
             raise SeekbenchError(f"{folder} holds no docids") from None
+        except orjson.JSONDecodeError as error:
+            raise SeekbenchError(f"{folder}: damaged docids ({error}); build them again") from error
         if head["format"] != FORMAT:
             raise SeekbenchError(
                 f"{folder} holds docids of format {head['format']}, not {FORMAT}; build them again"

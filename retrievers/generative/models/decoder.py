@@ -93,9 +93,7 @@ class DocidDecoder(nn.Module):
         hidden = self._hidden(memory, mask, shifted(targets, self.start_token))
         # Padding needs no logits, which are most of the work where docids are texts.
         real = targets >= 0
-        return functional.cross_entropy(
-            self._logits(hidden[real]), targets[real], label_smoothing=smoothing
-        )
+        return functional.cross_entropy(self._logits(hidden[real]), targets[real], label_smoothing=smoothing)
 
     def begin(self, memory: Tensor, mask: Tensor | None) -> Any:
         seen = _seen(mask)

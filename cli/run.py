@@ -15,6 +15,7 @@ from seekbench.cli import common
 
 if TYPE_CHECKING:
     from seekbench.config import RunConfig
+    from seekbench.plan import CellPlan
     from seekbench.progress import Progress
     from seekbench.runner import Outcome
 
@@ -82,7 +83,8 @@ def run(
     name = loaded.name if limit is None else f"{loaded.name}.limit-{limit}"
     folder = output or Path("results") / name
     if dry_run:
-        _print_plan(loaded, opened, context, json_)
+        with _reported(progress if json_ else None):
+            _print_plan(loaded, opened, context, json_)
         return
     common.make_writable(folder, "--output")
     common.make_writable(opened.root, "--store")
@@ -219,13 +221,19 @@ def _print_plan(config: RunConfig, store: Any, context: Any, json_: bool) -> Non
     for i, spec in enumerate(config.datasets):
         there, why = stored(spec, store=store, offline=context.offline)
         datasets[i] = load_dataset(spec, store=store, context=context) if there else why
-    cells = plan.plan_cells(
-        config,
-        datasets,
-        store,
-        context,
-        lambda i, dataset: training_of(config.datasets[i], dataset, store, context),
-    )
+
+    def training(i: int, dataset: Dataset) -> plan.TrainingOf:
+        return training_of(config.datasets[i], dataset, store, context)
+
+    try:
+        cells = plan.plan_cells(config, datasets, store, context, training)
+    except plan.WrongPlanError as error:
+        _show_plan(config, error.cells, context, json_)
+        raise
+    _show_plan(config, cells, context, json_)
+
+
+def _show_plan(config: RunConfig, cells: list[CellPlan], context: Any, json_: bool) -> None:
     if json_:
         context.progress.emit("plan", cells=[asdict(c) for c in cells])
         return

@@ -1,9 +1,9 @@
-"""`seekbench show`: one dataset, retriever type, metric or config in full."""
+"""`seekbench show`: one dataset, retriever type, docid builder, metric or config in full."""
 
 from __future__ import annotations
 
 import inspect
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -12,11 +12,13 @@ from seekbench.cli import common
 
 @common.handled
 def show(
-    name: Annotated[str, typer.Argument(help="A dataset, retriever type, metric or config.")],
+    name: Annotated[str, typer.Argument(help="A dataset, retriever type, docid builder, metric or config.")],
 ) -> None:
-    """Tell all about one name: a dataset's card, a retriever's parameters, a metric's definition, a config's text."""
+    """Tell all about one name: a dataset's card, a retriever's or docid builder's parameters, a metric's definition,
+    a config's text."""
     from seekbench.datasets import catalogue
     from seekbench.errors import InputError, did_you_mean
+    from seekbench.metrics import measure
     from seekbench.retrievers import registry
 
     found = False
@@ -32,21 +34,26 @@ def show(
         found = True
     if found:
         return
-    from seekbench.metrics import measure
-
     try:
         typer.echo(measure.describe(name))
+        return
     except InputError:
-        known = [
-            *catalogue.names(),
-            *registry.known(),
-            *shipped,
-            *measure.definitions(),
-            *measure.SHOWN.values(),
-        ]
-        raise InputError(
-            f"nothing is named '{name}'", remedy=did_you_mean(name, known) or "see `seekbench ls`"
-        ) from None
+        pass
+    # Last, since this module loads columns, which metrics need not wait for.
+    from seekbench.retrievers.generative.docids import registry as docids
+
+    if name in docids.known():
+        _show_docids(name)
+        return
+    known = [
+        *catalogue.names(),
+        *registry.known(),
+        *docids.known(),
+        *shipped,
+        *measure.definitions(),
+        *measure.SHOWN.values(),
+    ]
+    raise InputError(f"nothing is named '{name}'", remedy=did_you_mean(name, known) or "see `seekbench ls`")
 
 
 def _show_retriever(name: str) -> None:
@@ -66,9 +73,104 @@ def _show_retriever(name: str) -> None:
             if field in cls.search_params
             else "no score"
         )
-        default = "required" if info.is_required() else _short(info.get_default(call_default_factory=True))
-        typer.echo(f"  {field:<18} {default:<22} {kind:<11} {info.description or ''}".rstrip())
+        typer.echo(f"  {field:<18} {_default(info):<22} {kind:<11} {info.description or ''}".rstrip())
+    _show_nested(cls.Params, "")
+    if "docids" in cls.Params.model_fields:
+        from seekbench.retrievers.generative.docids import registry as docids
+
+        typer.echo("docids, by type (`seekbench show TYPE` for its parameters):")
+        for builder, line in docids.known().items():
+            typer.echo(f"  {builder:<18} {line}")
+
+
+def _show_docids(name: str) -> None:
+    from seekbench.retrievers.generative.docids import registry
+
+    cls = registry.resolve(name)
+    typer.echo(f"docid builder {name}: {registry.known()[name]}")
+    doc = inspect.getdoc(cls)
+    if doc:
+        typer.echo(doc)
+    fields = cls.Params.model_fields
+    typer.echo(
+        f"parameters under `docids: {{type: {name}}}` (default):" if fields else "it has no parameters"
+    )
+    _show_fields(cls.Params)
+    _show_nested(cls.Params, "docids.")
+
+
+def _show_fields(params: Any, besides: str = "") -> None:
+    """besides: a field that was said already."""
+    for field, info in params.model_fields.items():
+        if field != besides:
+            said = "; ".join(x for x in (info.description, _choices(info.annotation)) if x)
+            typer.echo(f"  {field:<18} {_default(info):<22} {said}".rstrip())
+
+
+def _show_nested(params: Any, prefix: str) -> None:
+    """The parameters of models within a model, each below its dotted path; `[]` stands for a place in a list."""
+    from seekbench.config import tag_of, union_members
+
+    for field, info in params.model_fields.items():
+        for model, places in _models(info.annotation):
+            path = f"{prefix}{field}{places}"
+            among = len(union_members(info.annotation)) > 1
+            tag = tag_of(model) if among else None
+            typer.echo(f"{path}, {tag[0]}: {tag[1]} (default):" if tag else f"{path} (default):")
+            _show_fields(model, besides=tag[0] if tag else "")
+            _show_options(model)
+            _show_nested(model, f"{path}.")
+
+
+def _models(kind: Any, places: str = "") -> list[tuple[Any, str]]:
+    """The models in a type annotation, each with `[]` for every list around it."""
+    from seekbench.config import is_model, union_members
+
+    out: list[tuple[Any, str]] = []
+    for member in union_members(kind):
+        if is_model(member):
+            out.append((member, places))
+        else:
+            inner = [a for a in get_args(member) if a is not Ellipsis and not isinstance(a, str)]
+            out += [found for a in inner[-1:] for found in _models(a, f"{places}[]")]
+    return out
+
+
+def _show_options(model: Any) -> None:
+    """Of models whose `options` differ by `kind`: the names that each kind takes."""
+    of_kind = getattr(inspect.getmodule(model), "_options", None)
+    if of_kind is None or not {"kind", "options"} <= set(model.model_fields):
+        return
+    for kind in get_args(model.model_fields["kind"].annotation):
+        typer.echo(f"    options of {kind}: {', '.join(of_kind(kind)) or 'none'}")
+
+
+def _choices(kind: Any) -> str:
+    """The words that a field takes, where it takes no other."""
+    from seekbench.config import union_members
+
+    values = [v for m in union_members(kind) for v in get_args(m) if isinstance(v, str)]
+    return f"one of {', '.join(values)}" if len(values) > 1 else ""
+
+
+def _default(info: Any) -> str:
+    return "required" if info.is_required() else _short(info.get_default(call_default_factory=True))
 
 
 def _short(value: Any) -> str:
-    return "none" if value is None else str(value)
+    """As in YAML; of nested parameters only what the default sets itself, since they are shown on their own."""
+    from pydantic import BaseModel
+
+    if value is None:
+        return "none"
+    if isinstance(value, BaseModel):
+        given = value.model_dump(exclude_unset=True)
+        return _short(given) if given else "see below"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k}: {_short(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_short(v) for v in value) + "]"
+    text = str(value)
+    return text if text.strip() == text != "" else f"'{text}'"

@@ -11,10 +11,10 @@ import copy
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -86,14 +86,19 @@ class RunConfig:
     def retriever(self, name: str) -> RetrieverConfig:
         return next(r for r in self.retrievers if r.name == name)
 
-    def add_training_errors(
-        self, report: Report, entry: RetrieverConfig, dataset: str, error: InputError
+    def add_errors(
+        self, report: Report, entry: RetrieverConfig, key: str, dataset: str, error: InputError
     ) -> None:
-        """What is wrong with the split that a retriever learns from, at the line that names it. Defects that have a
-        line of their own, of a file of that split, keep it."""
-        where, line = self.marked.where(_parameter(self.marked, entry, "train"))
+        """What is wrong with a retriever's parameter (`key`, or '' for no single one) on a dataset, at its line; each
+        problem once. One with a line of its own, in a file of the dataset, keeps it."""
+        path = _parameter(self.marked, entry, key) if key else ("retrievers", entry.origin)
+        where, line = self.marked.where(path)
         for problem in error.report.problems:
-            if problem.line is not None:
+            if problem.line is None:
+                place = problem.where or ("" if dataset in problem.message else dataset)
+                said = ": ".join(p for p in (key or entry.name, place, problem.message) if p)
+                problem = replace(problem, message=said, where=where, line=line)
+            if problem not in report.problems:  # variants of one entry share its line
                 report.error(
                     problem.code,
                     problem.message,
@@ -101,10 +106,6 @@ class RunConfig:
                     line=problem.line,
                     remedy=problem.remedy,
                 )
-                continue
-            place = problem.where or ("" if dataset in problem.message else dataset)
-            said = f"{place}: {problem.message}" if place else problem.message
-            report.error("training-split", f"train: {said}", where=where, line=line, remedy=problem.remedy)
 
 
 def load(path: Path, overrides: Sequence[str] = (), *, shown: str | None = None) -> RunConfig:
@@ -667,7 +668,7 @@ def _place(
     path: list[str | int] = []
     owner: type[BaseModel] | None = None
     current: Any = model
-    for i, part in enumerate(loc):
+    for part in loc:
         members = union_members(current)
         if len(members) > 1 and isinstance(part, str):
             # A union says first which member it tried; of what has no model, the location ends there.
@@ -679,9 +680,7 @@ def _place(
             field = found.model_fields.get(str(part))
             current = field.annotation if field else None
         else:
-            is_last = i == len(loc) - 1
-            there = isinstance(given, dict) and part in given
-            if isinstance(part, str) and not there and not (is_last and get_origin(found) is dict):
+            if isinstance(part, str) and not (isinstance(given, dict) and part in given):
                 continue
             owner = None
             args = [a for a in get_args(found) if a is not Ellipsis]
@@ -696,7 +695,7 @@ def _place(
     return tuple(path), owner
 
 
-def is_model(kind: Any) -> bool:
+def is_model(kind: Any) -> TypeGuard[type[BaseModel]]:
     """Whether a type is that of nested parameters."""
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 

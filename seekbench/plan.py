@@ -13,8 +13,8 @@ from typing import Any
 
 from seekbench import hashing
 from seekbench.collection import Dataset
-from seekbench.config import RetrieverConfig
-from seekbench.errors import InputError
+from seekbench.config import RetrieverConfig, RunConfig
+from seekbench.errors import InputError, Report
 from seekbench.retrievers.protocol import Context, Retriever, TextView, TrainingData
 from seekbench.store import Store
 
@@ -140,7 +140,8 @@ def status(store: Store, kind: str, recipe: Mapping[str, Any], units: int, what:
 
 
 def _last_rate(store: Store, kind: str, recipe: Mapping[str, Any]) -> float | None:
-    """Units a second of the newest artifact of the same kind, type and model."""
+    """Units a second of the newest artifact of the same kind and type; of an index with the same parameters and
+    model, too, since those say how much work a document is."""
     import orjson
 
     rates: list[tuple[float, float]] = []
@@ -152,7 +153,7 @@ def _last_rate(store: Store, kind: str, recipe: Mapping[str, Any]) -> float | No
             continue
         if other.get("subject") != recipe.get("subject") or not facts.get("rate"):
             continue
-        if kind == "index" and other.get("identity") != recipe.get("identity"):
+        if kind == "index" and any(other.get(n) != recipe.get(n) for n in ("identity", "params")):
             continue
         rates.append((path.stat().st_mtime, float(facts["rate"])))
     return max(rates)[1] if rates else None
@@ -166,16 +167,26 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+class WrongPlanError(InputError):
+    """Some cells can't run because of the user's input. `cells`: the whole plan, with those."""
+
+    def __init__(self, cells: list[CellPlan], report: Report) -> None:
+        super().__init__(report=report)
+        self.cells = cells
+
+
 def plan_cells(
-    config: Any,
+    config: RunConfig,
     datasets: Mapping[int, Dataset | str],
     store: Store,
     context: Context,
     training_of: Callable[[int, Dataset], TrainingOf],
 ) -> list[CellPlan]:
     """The plan of a config. datasets: by position, loaded ones, or a line that says why one is not loaded yet.
-    training_of: of a position and its dataset."""
-    cells = []
+    training_of: of a position and its dataset. Raises WrongPlanError if a cell can't run because of the input.
+    """
+    cells: list[CellPlan] = []
+    report = Report(shown=50)
     for i, spec in enumerate(config.datasets):
         dataset = datasets[i]
         recipes: dict[str, dict[str, Any]] = {}
@@ -185,9 +196,14 @@ def plan_cells(
             if isinstance(dataset, str):
                 cell.stages.append(Stage("collection", "missing", dataset))
                 continue
+            key = "train" if getattr(entry.retriever, "trains_on", None) is not None else ""
             try:
-                retriever = bound(entry, dataset, training_of(i, dataset))
+                retriever, key = bound(entry, dataset, training_of(i, dataset)), ""
                 identity = retriever.identity(context=context)
+            except InputError as error:
+                cell.problem = str(error)
+                config.add_errors(report, entry, key, spec.id, error)
+                continue
             except (
                 Exception
             ) as error:  # a plan tells of what can't be resolved now; running reports it in full
@@ -211,4 +227,6 @@ def plan_cells(
                     store, "run", recipes[entry.name], len(dataset.queries), "queries to search", dataset.id
                 )
             )
+    if report.errors:
+        raise WrongPlanError(cells, report)
     return cells

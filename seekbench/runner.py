@@ -118,16 +118,40 @@ def training_of(spec: DatasetSpec, dataset: Dataset, store: Store, context: Cont
 
 
 def check_local_data(config: RunConfig, store: Store, context: Context) -> None:
-    """Loads local collections first, so that all their defects are reported together before a model is touched."""
+    """Loads local collections first, so that all their defects are reported together before a model is touched:
+    those of their files, and training splits that they lack or that leave nothing to learn."""
     report = Report()
     for spec in config.datasets:
         if not spec.is_local:
             continue
         try:
-            load_dataset(spec, store=store, context=context)
+            dataset = load_dataset(spec, store=store, context=context)
         except InputError as error:
             report.extend(error.report)
+            continue
+        _check_training(config, spec, dataset, report, store, context)
     report.raise_if_errors()
+
+
+def _check_training(
+    config: RunConfig, spec: DatasetSpec, dataset: Dataset, report: Report, store: Store, context: Context
+) -> None:
+    """Loads the splits that retrievers learn from, each once; what is wrong with one goes to the report."""
+    load = training_of(spec, dataset, store, context)
+    wrong: dict[str, InputError | None] = {}
+    for entry in config.retrievers:
+        split = getattr(entry.retriever, "trains_on", None)
+        if split is None:
+            continue
+        if split not in wrong:
+            wrong[split] = None
+            try:
+                load(split)
+            except InputError as error:
+                wrong[split] = error
+        found = wrong[split]
+        if found is not None:
+            config.add_errors(report, entry, "train", spec.id, found)
 
 
 def _run_dataset(

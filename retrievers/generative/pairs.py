@@ -1,48 +1,142 @@
 """Documents to training texts: what of a document is given as input for its docid.
 
 Everything here is made of documents alone; queries come from a training split or a generator.
+
+A word is what stands between white space. In scripts written without spaces (Han, kana, Thai, Lao, Khmer, Myanmar) it
+is a character with the marks and punctuation around it, of which no word begins in the middle of a syllable's cluster;
+among keywords it is a pair of neighbouring characters, as search engines index such texts without a dictionary.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+#: Blocks of Hiragana and Katakana, Thai and Lao, Myanmar and Khmer: letters, marks, digits and punctuation together.
+_BLOCKS = (
+    (0x3041, 0x30FF), (0x31F0, 0x31FF), (0xFF66, 0xFF9F), (0x1B000, 0x1B16F), (0x0E00, 0x0EFF), (0x1000, 0x109F),
+    (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F), (0x1780, 0x17FF),
+)  # fmt: skip
+#: Han with its radicals, iteration mark, zero and numerals; planes 2 and 3 hold nothing else.
+_HAN = "\u2e80-\u2fdf\u3005\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+
+
+def _in_blocks(kind: str) -> str:
+    """All characters of the blocks whose general category begins so; none of them means anything within [...]."""
+    codes = (chr(code) for low, high in _BLOCKS for code in range(low, high + 1))
+    return "".join(c for c in codes if unicodedata.category(c).startswith(kind))
+
+
+_LETTER, _MARK = _HAN + _in_blocks("L"), _in_blocks("M")
+#: Khmer's coeng and Myanmar's virama: the letter behind is written below the one before.
+_STACKER = "\u17d2\u1039"
+_UNSPACED = re.compile(f"[{_LETTER}]")
+#: A word: a letter of such a script and what is no word around it, or other characters up to the next such letter.
+_PIECE = re.compile(
+    rf"[^\w\s{_LETTER}]*[{_LETTER}](?:[{_STACKER}][{_LETTER}]|[^\w\s{_LETTER}])*|[^\s{_LETTER}]+"
+)
+_CLUSTER = re.compile(f"[{_LETTER}](?:[{_STACKER}][{_LETTER}]|[{_MARK}])*")
+#: Runs of such letters, group 1; other words.
+_RUN = re.compile(
+    rf"((?:[{_LETTER}](?:[{_STACKER}][{_LETTER}]|[{_MARK}])*)+)|[^\W{_LETTER}](?:[^\W{_LETTER}]|['-])*"
+)
+
 #: Ends of sentences: a mark, perhaps a closing quote, then white space and no lower-case letter.
 _SENTENCE = re.compile(r"(?<=[.!?。！？])[\"'”’)\]]*\s+(?=[^a-z\s])|\n\s*\n")
+#: Ends of sentences that need no white space behind: Chinese and Japanese, Khmer, Myanmar; Thai and Lao have none.
+_UNSPACED_END = re.compile("[。！？｡។៕။]+[」』”’）)】》〉\\]\"']*")
 _WORD = re.compile(r"\w[\w'-]*")
 
 
 def sentences(text: str, *, least_words: int = 1) -> list[str]:
     """Sentences by their marks; pieces of fewer than `least_words` words are joined to the one before."""
+    return [piece for piece, _ in _sentences(text, least_words)]
+
+
+def _sentences(text: str, least_words: int = 1) -> list[tuple[str, str]]:
+    """(sentence, what stands between it and the one before: a space, or nothing in scripts without spaces)."""
+    out: list[tuple[str, str]] = []
+    for part, between in _parts(text):
+        for piece in _SENTENCE.split(part):
+            piece = " ".join(piece.split())
+            if not piece:
+                continue
+            if out and _count(piece) < least_words:
+                out[-1] = (f"{out[-1][0]}{between}{piece}", out[-1][1])
+            else:
+                out.append((piece, between))
+            between = " "
+    return out
+
+
+def _parts(text: str) -> Iterator[tuple[str, str]]:
+    """(part, what stands before it) of a text, cut at the ends of sentences that have no white space behind them."""
+    if _UNSPACED.search(text) is None:
+        yield text, " "
+        return
+    begin = 0
+    for end in (*(m.end() for m in _UNSPACED_END.finditer(text)), len(text)):
+        part = text[begin:end]
+        if part.strip():
+            yield part, " " if part[0].isspace() else ""
+            begin = end
+
+
+def _stretch(found: Sequence[tuple[str, str]]) -> str:
+    """Consecutive sentences as one text."""
+    return "".join(f"{between if i else ''}{piece}" for i, (piece, between) in enumerate(found))
+
+
+def _words(text: str) -> list[tuple[int, int]]:
+    """Where the words of a text begin and end, for texts of scripts without spaces."""
+    return [m.span() for m in _PIECE.finditer(text)]
+
+
+def _count(text: str) -> int:
+    return len(text.split() if _UNSPACED.search(text) is None else _words(text))
+
+
+def _terms(text: str) -> list[str]:
+    """Words in lower case, without punctuation; of runs of letters of scripts without spaces their bigrams."""
+    if _UNSPACED.search(text) is None:
+        return [w.lower() for w in _WORD.findall(text)]
     out: list[str] = []
-    for piece in _SENTENCE.split(text):
-        piece = " ".join(piece.split())
-        if not piece:
+    for match in _RUN.finditer(text):
+        if match[1] is None:
+            out.append(match[0].lower())
             continue
-        if out and len(piece.split()) < least_words:
-            out[-1] = f"{out[-1]} {piece}"
-        else:
-            out.append(piece)
+        letters = _CLUSTER.findall(match[1])
+        out += [a + b for a, b in pairwise(letters)] or letters
     return out
 
 
 def first(title: str, text: str, rng: np.random.Generator, *, words: int = 64) -> list[str]:
     """First-P: the first words of title and text (DSI's direct indexing took 32 tokens, the scaling study 64)."""
-    return [" ".join(f"{title} {text}".split()[:words])]
+    whole = f"{title} {text}"
+    if _UNSPACED.search(whole) is None:
+        return [" ".join(whole.split()[:words])]
+    end = max((m.end() for m in islice(_PIECE.finditer(whole), words)), default=0)
+    return [" ".join(whole[:end].split())]
 
 
 def chunks(title: str, text: str, rng: np.random.Generator, *, words: int = 64, count: int = 10) -> list[str]:
     """`count` windows of `words` words at random places (DaQ of the scaling study); fewer where the text is short."""
-    tokens = f"{title} {text}".split()
-    places = max(1, len(tokens) - words + 1)
+    whole = f"{title} {text}"
+    tokens = whole.split() if _UNSPACED.search(whole) is None else None
+    spans = _words(whole) if tokens is None else []
+    places = max(1, len(tokens or spans) - words + 1)
     chosen = np.sort(rng.choice(places, size=min(count, places), replace=False))
-    return [" ".join(tokens[at : at + words]) for at in chosen.tolist()]
+    if tokens is not None:
+        return [" ".join(tokens[at : at + words]) for at in chosen.tolist()]
+    cuts = [(spans[at][0], spans[at : at + words][-1][1]) for at in chosen.tolist()]
+    return [" ".join(whole[low:high].split()) for low, high in cuts]
 
 
 def inner_sentences(
@@ -57,19 +151,19 @@ def inner_sentences(
 
 def lead(title: str, text: str, rng: np.random.Generator, *, paragraphs: int = 3, size: int = 3) -> list[str]:
     """Lead paragraphs (CorpusBrain's LPS): the first `paragraphs` stretches of `size` sentences."""
-    found = sentences(text)
-    out = [" ".join(found[i : i + size]) for i in range(0, paragraphs * size, size)]
+    found = _sentences(text)
+    out = [_stretch(found[i : i + size]) for i in range(0, paragraphs * size, size)]
     return [p for p in out if p] or ([title] if title else [])
 
 
 def passages(text: str, *, size: int = 5, stride: int = 2) -> list[str]:
     """Stretches of `size` sentences, each `stride` sentences after the one before (SE-DSI; whether it means 2 or 5 + 2
     is not clear from the paper)."""
-    found = sentences(text)
+    found = _sentences(text)
     if len(found) <= size:
-        return [" ".join(found)] if found else []
+        return [_stretch(found)] if found else []
     return [
-        " ".join(found[i : i + size])
+        _stretch(found[i : i + size])
         for i in range(0, len(found) - size + stride, stride)
         if found[i : i + size]
     ]
@@ -103,7 +197,7 @@ def _central(texts: Sequence[str], count: int) -> list[str]:
     """The `count` texts of the highest TextRank, in the order of the document."""
     if len(texts) <= count:
         return list(texts)
-    words = [{w.lower() for w in _WORD.findall(t)} for t in texts]
+    words = [set(_terms(t)) for t in texts]
     size = np.array([len(w) for w in words], dtype=np.float64)
     common = _shared(words)
     np.fill_diagonal(common, 0)
@@ -142,12 +236,8 @@ class KeywordQueries:
         for block in texts:
             for text in block:
                 self.documents += 1
-                for word in set(self._words(text)):
+                for word in set(_terms(text)):
                     self.frequency[word] = self.frequency.get(word, 0) + 1
-
-    @staticmethod
-    def _words(text: str) -> list[str]:
-        return [w.lower() for w in _WORD.findall(text)]
 
     def __call__(
         self,
@@ -159,7 +249,7 @@ class KeywordQueries:
         words: tuple[int, int] = (3, 9),
     ) -> list[str]:
         """`count` queries of a few words each; fewer where there are too few words."""
-        tokens = self._words(f"{title} {text}")
+        tokens = _terms(f"{title} {text}")
         distinct = list(dict.fromkeys(tokens))
         if not distinct:
             return []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own custom)
@@ -219,6 +219,8 @@ class T5Stepper(Seq2SeqStepper):
     """
 
     LONGEST = 64  # positions whose bias is made at once
+    _buckets_of = 0
+    _buckets: Tensor
 
     @classmethod
     def of(cls, model: Any, *, start_token: int | None = None) -> T5Stepper | None:
@@ -227,6 +229,8 @@ class T5Stepper(Seq2SeqStepper):
             return None
         attention = [m for block in model.decoder.block for m in block.layer[:2]]
         linear = [getattr(next(m.children()), n, None) for m in attention for n in "qkvo"]
+        feeds = [block.layer[2].DenseReluDense for block in model.decoder.block if len(block.layer) > 2]
+        linear += [part for feed in feeds for name, part in feed.named_children() if name.startswith("w")]
         # Adapters and hooks would be passed over, now or after a training step.
         if any(type(m) is not torch.nn.Linear for m in linear):
             return None
@@ -309,7 +313,7 @@ class T5Stepper(Seq2SeqStepper):
             q, (k, v) = self._split(part, F.linear(h, part.q.weight)), state.shown[i]
             seen = F.scaled_dot_product_attention(q, k, v, attn_mask=state.shown_mask, scale=1.0)
             x = x + F.linear(seen.transpose(1, 2).reshape(rows, -1), part.o.weight)
-            x = x + feed.DenseReluDense(_rms(x, feed.layer_norm))
+            x = x + _fed(feed.DenseReluDense, _rms(x, feed.layer_norm))
         state.own = own
         assert self._head is not None
         return self._head(_rms(x, decoder.final_layer_norm)).float()
@@ -318,8 +322,15 @@ class T5Stepper(Seq2SeqStepper):
         """[heads, longest]: the bias of position longest - 1 towards positions 0, 1, ...; it depends on their
         distance alone, so an earlier position's is the tail."""
         part = self.model.decoder.block[0].layer[0].SelfAttention
-        bias: Tensor = part.compute_bias(1, longest, past_seen_tokens=longest - 1)
-        return bias[0, :, -1]
+        if longest != self._buckets_of:
+            # Which row of the table each distance has; the rows themselves may be trained further.
+            with torch.inference_mode(False):  # these indices outlive the mode of this call
+                distance = torch.arange(longest, device=self.device) - (longest - 1)
+                self._buckets_of, self._buckets = longest, part._relative_position_bucket(
+                    distance, bidirectional=False, num_buckets=part.relative_attention_num_buckets,
+                    max_distance=part.relative_attention_max_distance,
+                )  # fmt: skip
+        return cast(Tensor, part.relative_attention_bias.weight[self._buckets].T)
 
     def _split(self, part: Any, projected: Tensor) -> Tensor:
         """[N, heads, length, d] of [N, length, heads * d]."""
@@ -328,6 +339,15 @@ class T5Stepper(Seq2SeqStepper):
 
     def _with(self, columns: Tensor, head: _Head) -> T5Stepper:
         return T5Stepper(self.model, start_token=self.start_token, columns=columns, head=head)
+
+
+def _fed(part: Any, x: Tensor) -> Tensor:
+    """A feed-forward layer in evaluation mode: T5's, or the gated one of T5 v1.1 and mT5."""
+    if hasattr(part, "wi"):
+        inner = part.act(F.linear(x, part.wi.weight))
+    else:
+        inner = part.act(F.linear(x, part.wi_0.weight)) * F.linear(x, part.wi_1.weight)
+    return F.linear(inner, part.wo.weight)
 
 
 def _rms(x: Tensor, norm: Any) -> Tensor:

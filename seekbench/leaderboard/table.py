@@ -18,11 +18,11 @@ import orjson
 
 from seekbench import tables
 from seekbench.errors import InputError, did_you_mean
-from seekbench.leaderboard import records
+from seekbench.leaderboard import generative, records
 from seekbench.leaderboard.board import ALPHA, Cell, Leaderboard, Row
 from seekbench.leaderboard.per_query import PerQuery
 from seekbench.leaderboard.subset import DAGGER, subset_notes, subset_of, twin_of
-from seekbench.metrics.measure import parse
+from seekbench.metrics.measure import Measure, parse
 from seekbench.statistics.corrections import holm
 from seekbench.statistics.paired import paired_t
 from seekbench.tables import Grid, Text, best_shown
@@ -106,7 +106,7 @@ def build(
     if baseline is not None:
         _compare(board, place, keys, baseline, scores)
     _mark_best(board)
-    board.notes += [*_coverage(place), *subset_notes(board)]
+    board.notes += [*_coverage(place, scores.measure), *subset_notes(board)]
     if scores.measure.definition.aggregate == "run" and any(r.get("training") for _, r in place.values()):
         board.notes.append(
             f"{metric} is a figure of the whole run: there is none without queries that are close to training queries"
@@ -117,8 +117,11 @@ def build(
     return board
 
 
-def _coverage(place: Mapping[tuple[str, str, str], tuple[Path, dict[str, Any]]]) -> list[str]:
-    """Notes on cells whose figure rests on less than it seems: queries without hits, documents cut short."""
+def _coverage(
+    place: Mapping[tuple[str, str, str], tuple[Path, dict[str, Any]]], measure: Measure
+) -> list[str]:
+    """Notes on cells whose figure rests on less than it seems: queries without hits, documents cut short, fewer hits
+    than the measure looks at."""
     notes = []
     for (dataset, _, system), (_, record) in place.items():
         without, queries = record["queries_without_hits"], record["dataset"]["queries"]
@@ -132,7 +135,9 @@ def _coverage(place: Mapping[tuple[str, str, str], tuple[Path, dict[str, Any]]])
         cut = record["index"].get("truncation_rate") or 0.0
         if cut > 0.05:
             notes.append(f"{system}: {cut:.0%} of the documents of {dataset} are cut at the model's length")
-    return notes
+        notes += generative.notes(system, record, measure)
+    # What holds for a system whatever the dataset is said once.
+    return list(dict.fromkeys(notes))
 
 
 def _policies(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,9 @@ from seekbench.yamlfile import Marked, Path_
 if TYPE_CHECKING:
     from seekbench.metrics.measure import Measure
 
+#: What a study's file may say under `study:`, each the name of a command.
+STUDIES = ("scaling", "growing")
+
 #: As in "How Does Generative Retrieval Scale": hits and reciprocal rank, here with nDCG beside them.
 METRICS = ("success@1", "success@10", "mrr@10", "ndcg@10")
 
@@ -25,6 +28,17 @@ def report_at(report: Report, marked: Marked, path: Path_, code: str, message: s
     """An error with the file and line of a path of the study's file."""
     where, line = marked.where(path)
     report.error(code, message, where=where, line=line, remedy=remedy)
+
+
+def refuse_other(marked: Marked, study: str, where: str) -> None:
+    """Raises InputError, in one line, for the file of another study than the named one."""
+    given = marked.value.get("study")
+    if given in STUDIES and given != study:
+        shown, line = marked.where(("study",))
+        file = where.removesuffix(" (shipped)")
+        raise InputError(
+            f"this is a {given} study", where=shown, line=line, remedy=f"seekbench study {given} {file}"
+        )
 
 
 def copy_marks(source: Marked, old: Path_, target: Marked, new: Path_) -> None:

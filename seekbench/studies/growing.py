@@ -107,6 +107,7 @@ def load(path: Path, overrides: Sequence[str] = (), *, shown: str | None = None)
     marked = configs._with_includes(path, where, ())
     if not isinstance(marked.value, dict):
         raise InputError("a study is a mapping", where=where, line=1, remedy="it begins with study: growing")
+    common.refuse_other(marked, "growing", where)
     report = Report(shown=100_000)  # a mistake of what systems share is found once a system, and said once
     common.set_values(marked, overrides, report)
     raw = marked.value

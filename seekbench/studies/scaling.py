@@ -35,6 +35,7 @@ from seekbench.studies.common import (
     number,
     picture,
     refuse_limits,
+    refuse_other,
     report_at,
     said_once,
     set_values,
@@ -104,6 +105,7 @@ def load(path: Path, overrides: Sequence[str] = (), *, shown: str | None = None)
     marked = configs._with_includes(path, where, ())
     if not isinstance(marked.value, dict):
         raise InputError("a study is a mapping", where=where, line=1, remedy="it begins with study: scaling")
+    refuse_other(marked, "scaling", where)
     report = Report(shown=100_000)  # a mistake of what cells share is found once a cell, and said once
     set_values(marked, overrides, report)
     raw = marked.value

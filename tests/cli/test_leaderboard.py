@@ -364,3 +364,69 @@ def test_old_files_are_read_once_a_table(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(pq, "read_table", counting)
     board(tmp_path, baseline="bm25")
     assert len(calls) == 3
+
+
+def generative(output: Path, **changes: Any) -> list[str]:
+    """Notes of a table with a generative system of these facts. dataset, details, index, params, k, metric."""
+    put(output, "bm25", BM25)
+    folder = put(output, "dsi", GEN)
+    record = records.read(folder)
+    metric = changes.pop("metric", "recall@100")
+    record["metrics"][metric] = {"mean": 0.5, "aggregate": "mean"}
+    record["k"] = changes.pop("k", 1000)
+    record["dataset"]["documents"] = changes.pop("documents", 5000)
+    record["retriever"].update(changes)
+    record["index"] = record["retriever"].pop("index", {})
+    records.write(folder, record)
+    other = records.read(records.cell_folder(output, "scifact", "test", "bm25"))
+    other["metrics"][metric] = {"mean": 0.5, "aggregate": "mean"}
+    records.write(records.cell_folder(output, "scifact", "test", "bm25"), other)
+    return board(output, metric=metric).notes
+
+
+@pytest.mark.parametrize(
+    ("facts", "note"),
+    [
+        ({}, "dsi: at most 20 hits a query (decoding.beams), fewer than recall@100 looks at"),
+        ({"params": {"lists": {"most": 5}}}, "dsi: at most 20 hits a query (lists.most), fewer than recall@100 looks "
+         "at"),
+        ({"metric": "map"}, "dsi: at most 20 hits a query (decoding.beams), fewer than map looks at"),
+        ({"metric": "map", "k": 20}, None),
+        ({"metric": "p@20"}, None),
+        ({"documents": 18}, None),
+        ({"metric": "nauc(of=ndcg@10,by=max)"}, None),
+        ({"metric": "nauc(of=ndcg@21,by=max)"}, "dsi: at most 20 hits a query (decoding.beams), fewer than nauc("
+         "of=ndcg@21,by=max) looks at"),
+    ],
+)  # fmt: skip
+def test_fewer_hits_than_the_metric_looks_at(tmp_path: Path, facts: dict[str, Any], note: str | None) -> None:
+    found = generative(tmp_path, details={"most_hits": 20, "invalid_rate": 0.01}, **facts)
+    assert found == ([] if note is None else [note])
+
+
+def test_beams_without_a_docid_and_shared_docids(tmp_path: Path) -> None:
+    shared = {"documents": 40, "without_own": 40, "docids": 10, "largest": 9, "rate": 0.3}
+    found = generative(
+        tmp_path,
+        details={"invalid_rate": 0.123},
+        index={"docids": {"documents": 100, "collisions": shared}},
+    )
+    assert found == [
+        "dsi: 12% of its beams for queries of scifact were no docid",
+        "dsi: 40 of 100 documents of scifact share a docid with another one (collision rate 30%)",
+    ]
+    shared["rate"] = 0.05
+    again = generative(tmp_path / "again", index={"docids": {"documents": 100, "collisions": shared}})
+    assert again == []
+
+
+def test_a_note_on_a_system_is_made_once(tmp_path: Path) -> None:
+    for dataset in ("scifact", "fiqa"):
+        folder = put(tmp_path, "dsi", GEN, dataset=dataset)
+        record = records.read(folder)
+        record["retriever"]["details"] = {"most_hits": 1}
+        record["dataset"]["documents"] = 30
+        records.write(folder, record)
+    assert board(tmp_path).notes == [
+        "dsi: at most 1 hit a query (decoding.beams), fewer than ndcg@10 looks at"
+    ]

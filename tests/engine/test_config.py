@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -254,3 +256,114 @@ def test_infinite_parameters_are_refused(folder: Path) -> None:
 
 def test_words_of_a_metric_are_checked(folder: Path) -> None:
     assert "gain can't be 'foo'" in problems(write(folder, GOOD + "metrics: [ndcg(gain=foo)@10]\n"))[0]
+
+
+
+# -- nested parameters, training splits, what `show` tells -----------------------------------------------------------
+
+
+def generative(**parts: str) -> str:
+    lines = "".join(f"    {key}: {value}\n" for key, value in parts.items())
+    return f"datasets: [{{path: ./data}}]\nretrievers:\n  g:\n    type: generative\n{lines}"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        (
+            "inputs",
+            "\n      - kind: generated\n        generator:\n          model: x\n          cuont: 3",
+            "FILE:9: inputs.0.generator has no key 'cuont' (did you mean 'count'?)",
+        ),
+        (
+            "inputs",
+            "\n      - kind: generated\n        generator:\n          model: x\n          keep:\n"
+            "            kind: round-trip\n            encoder:\n              modle: y",
+            "FILE:12: inputs.0.generator.keep.encoder has no key 'modle' (did you mean 'model'?)",
+        ),
+        ("model", "\n      width: wide", "FILE:6: model.width: input should be a valid integer"),
+        ("model", "\n      type: encoder\n      layres: 3", "FILE:7: model has no key 'layres' (did you mean 'layers'?)"),
+        ("model", "\n      type: vectr", "FILE:6: model.type: unknown 'vectr' (did you mean 'vector'?)"),
+        ("model", "{type: checkpoint}", "FILE:5: the key 'model.name' is missing"),
+        (
+            "inputs",
+            "[{kind: generated, generator: {model: x, keep: {top: 1}}}]",
+            "FILE:5: the key 'inputs.0.generator.keep.kind' is missing",
+        ),
+        ("inputs", "\n      - {kind: first}\n      - {kind: chunks, wieght: 2}", "FILE:7: inputs.1 has no key 'wieght'"),
+        ("growth", "{first: -1}", "FILE:5: growth.first: input should be greater than 0, not -1"),
+        ("trian", "x", "FILE:5: type 'generative' has no key 'trian' (did you mean 'train'?)"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_nested_parameters(folder: Path, key: str, value: str, said: str) -> None:
+    (found,) = problems(write(folder, generative(**{key: value})))
+    assert found.removeprefix("error: ").startswith(said)
+
+
+def test_a_mistake_that_a_sweep_makes_is_named_in_full(folder: Path) -> None:
+    text = generative(model="{type: encoder}", sweep="{model.width: [8, wide]}")
+    (found,) = problems(write(folder, text))
+    assert "FILE:5: model.width: input should be a valid integer" in found
+
+
+def test_the_evaluated_split_is_no_training_split(folder: Path) -> None:
+    (found,) = problems(write(folder, generative(train="test")))
+    assert found.startswith("error: FILE:5: train: 'test' is the split that data is evaluated on (train on another")
+    (found,) = problems(write(folder, generative(seed="1", sweep="{train: [null, test]}")))
+    assert found.startswith("error: FILE:6: train: 'test'")
+    assert config.load(write(folder, generative(train="train"))).retrievers
+
+
+def shown(name: str) -> str:
+    from typer.testing import CliRunner
+
+    from seekbench.cli.app import app
+
+    result = CliRunner().invoke(app, ["show", name])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_show_tells_of_nested_parameters() -> None:
+    text = shown("generative")
+    for heading, field in [
+        ("model, type: vector", "slots"),
+        ("model, type: encoder", "freeze"),
+        ("model, type: checkpoint", "dtype"),
+        ("training", "smoothing"),
+        ("decoding", "length_penalty"),
+        ("lists", "most"),
+        ("growth", "replay"),
+        ("inputs[]", "weight"),
+        ("inputs[].generator", "count"),
+        ("inputs[].generator.sampling", "top_k"),
+        ("inputs[].generator.keep, kind: cross-encoder", "least"),
+        ("inputs[].generator.keep, kind: round-trip", "top"),
+    ]:
+        section = text.split(f"\n{heading} (default):\n")[1].split(" (default):\n")[0]
+        assert f"\n  {field} " in f"\n{section}", (heading, field)
+    assert "options of sentences: count, least_words" in text
+    assert "one of trie, per-position, none" in text
+    assert "\n  rqvae " in text
+
+
+def test_show_tells_of_docids() -> None:
+    from seekbench.retrievers.generative.docids import registry
+
+    for name, line in registry.known().items():
+        text = shown(name)
+        assert text.startswith(f"docid builder {name}: {line}\n")
+        for field in registry.resolve(name).Params.model_fields:
+            assert f"\n  {field} " in text
+    assert "docids.parts[] (default):\n  type " in shown("hybrid")
+
+
+def test_show_loads_no_model_library() -> None:
+    code = (
+        "import sys\nfrom seekbench.cli.app import app\n"
+        "for name in ('generative', 'rqvae', 'collaborative'):\n"
+        "    app(['show', name], standalone_mode=False)\n"
+        "assert not {'torch', 'transformers', 'sklearn', 'scipy'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

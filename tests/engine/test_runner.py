@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow.parquet as pq
 import pytest
@@ -25,7 +25,7 @@ from seekbench.cli.app import app
 from seekbench.errors import InputError
 from seekbench.leaderboard import records, table
 from seekbench.retrievers import registry
-from seekbench.retrievers.protocol import Context
+from seekbench.retrievers.protocol import Context, Params, TrainingData
 from seekbench.store import Store
 
 WORDS = [
@@ -496,3 +496,125 @@ def test_local_data_is_checked_with_the_config(folder: Path, monkeypatch: pytest
     result = CliRunner().invoke(app, ["validate", "run.yaml", "--data"])
     assert result.exit_code == 2
     assert "queries.jsonl:1" in result.output
+
+
+
+# -- training splits ------------------------------------------------------------------------------------------------
+
+
+class PupilParams(Params):
+    train: str | None = None
+    steps: int = 1
+
+
+class Pupil(words.Words):
+    """Has a training split, and learns nothing of it."""
+
+    Params: ClassVar[type[Params]] = PupilParams
+    index_params = frozenset({"train", "steps"})
+    search_params: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, params: PupilParams) -> None:
+        super().__init__(words.WordsParams())
+        self.params = params  # type: ignore[assignment]
+
+    @property
+    def trains_on(self) -> str | None:
+        return self.params.train  # type: ignore[attr-defined,no-any-return]
+
+    def with_training(self, data: TrainingData) -> Pupil:
+        return self
+
+
+PUPIL = """\
+datasets: [{path: ./data, split: test}]
+retrievers:
+  words: {type: words}
+  pupil:
+    type: pupil
+    train: train
+  other:
+    type: pupil
+    train: train
+metrics: [ndcg@10]
+k: 20
+"""
+
+
+@pytest.fixture
+def taught(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    registry.BUILTIN["pupil"] = (f"{__name__}:Pupil", "for tests")
+    registry.known.cache_clear()
+    (folder / "run.yaml").write_text(PUPIL)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def _teach(folder: Path, split: str, queries: list[str]) -> None:
+    with (folder / "data" / "queries.jsonl").open("a") as handle:
+        handle.writelines(json.dumps({"_id": q, "text": f"about {q}"}) + "\n" for q in queries if q[0] == "t")
+    lines = "".join(f"{q}\td1\t1\n" for q in queries)
+    (folder / "data" / "qrels" / f"{split}.tsv").write_text(f"query-id\tcorpus-id\tscore\n{lines}")
+
+
+@pytest.mark.parametrize(
+    ("split", "queries", "said"),
+    [
+        ("trian", ["t0"], "train: data: there is no split 'train' (did you mean 'trian'?)"),
+        ("train", ["q0"], "train: the split 'train' of data has no query to learn from that 'test' lacks"),
+    ],
+)
+def test_a_split_that_cannot_be_learnt_from_is_refused_before_any_work(
+    taught: Path, split: str, queries: list[str], said: str
+) -> None:
+    _teach(taught, split, queries)
+    with pytest.raises(InputError) as caught:
+        execute(taught)
+    expected = [f"{taught}/run.yaml:{line}: {said}" for line in (6, 9)]
+    assert [str(p) for p in caught.value.report.problems] == expected
+    assert words.CALLS == []
+    cli = CliRunner()
+    assert cli.invoke(app, ["validate", "run.yaml"]).exit_code == 0
+    for command in (["validate", "run.yaml", "--data"], ["run", "run.yaml"]):
+        result = cli.invoke(app, command)
+        assert result.exit_code == 2
+        assert f"error: run.yaml:6: {said}" in result.output
+    # The data is in the store now, so that a plan knows too, and tells of the other cells.
+    plan = cli.invoke(app, ["run", "run.yaml", "--dry-run"])
+    assert plan.exit_code == 2
+    assert "documents to index" in plan.output
+    assert "    problem    " in plan.output
+    assert f"error: run.yaml:6: {said}" in plan.output
+    events = [json.loads(e) for e in cli.invoke(app, ["run", "run.yaml", "--dry-run", "--json"]).stdout.splitlines()]
+    assert [e["event"] for e in events] == ["plan", "error"]
+    assert words.CALLS == []
+
+
+def test_the_evaluated_split_is_refused_before_any_work(taught: Path) -> None:
+    for command in (["validate", "run.yaml"], ["run", "run.yaml"], ["run", "run.yaml", "--dry-run"]):
+        result = CliRunner().invoke(app, [*command, "--set", "retrievers.pupil.train=test"])
+        assert result.exit_code == 2
+        assert "train: 'test' is the split that data is evaluated on" in result.output
+    assert words.CALLS == []
+
+
+def test_a_good_training_split_runs(taught: Path) -> None:
+    _teach(taught, "train", ["t0", "t1"])
+    assert not execute(taught, "retrievers.other.train=null").failures
+
+
+def test_a_plan_takes_the_rate_of_equal_parameters_alone(taught: Path) -> None:
+    execute(taught, "retrievers.pupil.train=null", "retrievers.other.train=null")
+    make_collection(taught / "more", seed=1)
+    more = ["--set", "retrievers.pupil.train=null", "--set", "retrievers.other.train=null"]
+    more += ["--set", "datasets=[./data, ./more]", "--set", "retrievers.other.steps=9"]
+    cli = CliRunner()
+    cli.invoke(app, ["validate", "run.yaml", "--data", *more, "--set", "datasets=[./more]"])
+    loaded = config.load(taught / "run.yaml", more[1::2])
+    store = Store(taught / "store")
+    runner.check_local_data(loaded, store, Context())
+    plan = cli.invoke(app, ["run", "run.yaml", "--dry-run", "--store", str(taught / "store"), *more])
+    assert plan.exit_code == 0, plan.output
+    parts = plan.output.split("more (test)")
+    assert "at the last measured rate" in next(p for p in parts if p.startswith("  pupil")).split("run  ")[0]
+    assert "at the last measured rate" not in next(p for p in parts if p.startswith("  other")).split("run  ")[0]

@@ -736,6 +736,33 @@ def test_the_generative_retriever_grows_from_one_index_of_d0(tmp_path: Path) -> 
     assert records.read(part)["index"]["growth"] == {"first": 17, "added": 7}
 
 
+def test_the_file_of_another_study_is_refused_in_a_line(folder: Path) -> None:
+    found = problems(folder, GOOD.replace("study: growing", "study: scaling"))
+    assert found == ["S:1: this is a scaling study (seekbench study scaling S)"]
+
+
+def test_training_splits_are_refused_before_anything_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = next(i for i, said in enumerate(GOOD.splitlines(), 1) if said.startswith("  type: ")) + 1
+    text = "".join(
+        f"{row}\n  train: SPLIT\n" if row.startswith("  type: ") else f"{row}\n" for row in GOOD.splitlines()
+    )
+    found = problems(folder, text.replace("SPLIT", "test"))
+    assert len(found) == 1
+    assert found[0].startswith(f"S:{line}: train: 'test' is the split that data is evaluated on")
+    (folder / "s.yaml").write_text(text.replace("SPLIT", "trian"))
+    monkeypatch.chdir(folder)
+    for option in ((), ("--dry-run",)):
+        command = ["study", "growing", "s.yaml", "--store", str(folder / "store"), *option]
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 2
+        assert result.output.count("error: ") == 1
+        assert f"s.yaml:{line}: train: " in result.output
+        assert "there is no split 'trian'" in result.output
+        assert not words.CALLS
+
+
 def test_a_run_config_is_no_study(folder: Path) -> None:
     found = problems(folder, "datasets: [{path: ./data}]\nretrievers: {words: {type: words}}\n")
     assert any("the key 'study' is missing" in p for p in found)

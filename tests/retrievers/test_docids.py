@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
@@ -745,7 +746,7 @@ def test_titles_are_unique_in_each_way() -> None:
     with pytest.raises(InputError, match="2 documents have no title, the first is 'd'"):
         names(missing="error")
     bare = BuildInputs(2, Records.from_lists(["a", "b"], ["same words", "same words"]))
-    assert build("title", bare).names() == ["same words", "same words (2)"]
+    assert build("title", bare, {"missing": "words"}).names() == ["same words", "same words (2)"]
 
 
 @given(
@@ -778,8 +779,32 @@ def test_urls_come_from_columns_and_ids() -> None:
     records = Records.from_lists(["a/x.html", "b/x.html", "b_x"], ["", "", ""])
     inputs = BuildInputs(3, records)
     assert build("url", inputs, {"field": "id"}).names() == ["a x", "b x", "b x (2)"]
-    with pytest.raises(InputError, match="no URL"):
+    with pytest.raises(InputError, match="no document has the field 'url'; columns: id, text"):
         build("url", inputs)
+
+
+@pytest.mark.parametrize("name", ["title", "url"])
+def test_a_field_that_no_document_has_is_refused(name: str) -> None:
+    metadata = ['{"heading": "one", "year": 1}', None, '{"heading": "", "link": "x"}']
+    table = pa.table({"id": ["a", "b", "c"], "text": ["x y", "z", "w"], "metadata": metadata})
+    inputs = BuildInputs(3, Records(table))
+    with pytest.raises(InputError) as caught:
+        build(name, inputs, {"field": "headings", "missing": "words"})
+    assert str(caught.value) == (
+        f"docids '{name}': no document has the field 'headings'; columns: id, text; metadata keys: heading, link, "
+        "year (did you mean 'heading'?)"
+    )
+    with pytest.raises(InputError, match=r"\(name one of these\)"):
+        build(name, inputs, {"field": "nosuch"})
+    with pytest.raises(InputError, match="or say `missing: words` to use first words"):
+        build(name, inputs)
+    # Said in so many words, or a field that some documents lack: counted.
+    for params, names in (({}, ["x y", "z", "w"]), ({"field": "heading"}, ["one", "z", "w"])):
+        made = build(name, inputs, {"missing": "words", **params})
+        assert made.names() == names
+        assert made.facts["missing"] == sum(a != "one" for a in names)
+    with pytest.raises(InputError, match="2 documents have no"):
+        build(name, inputs, {"field": "heading", "missing": "error"})
 
 
 def test_ngrams_are_the_rare_and_frequent_ones() -> None:

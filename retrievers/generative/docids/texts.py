@@ -17,7 +17,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from seekbench.collection import Records
-from seekbench.errors import InputError
+from seekbench.errors import InputError, did_you_mean
 from seekbench.retrievers import protocol
 from seekbench.retrievers.generative.docids.inputs import BuildInputs
 from seekbench.retrievers.generative.docids.sequences import Docids, Ints, places
@@ -80,6 +80,34 @@ def _openings(records: Records, words: int) -> list[str]:
     return [first_words(text, words) for _, block in records.blocks("{text}", _BLOCK) for text in block]
 
 
+def _values(records: Records, params: TitleParams | UrlParams, builder: str) -> list[str | None]:
+    """The values of `field`, a column or metadata key. Refused where no document has such a field: all would be
+    called by something else. Who says what `missing` means and leaves the field as it is has asked for that."""
+    asked = "missing" in params.model_fields_set and "field" not in params.model_fields_set
+    if params.field not in records.columns and params.field not in records.metadata_keys and not asked:
+        keys = sorted(records.metadata_keys)
+        near = did_you_mean(params.field, [*records.columns, *keys])
+        # The known names are in the message already.
+        if not near.startswith("did you mean"):
+            chosen = "field" in params.model_fields_set
+            near = (
+                "name one of these"
+                if chosen
+                else "name one of these, or say `missing: words` to use first words"
+            )
+        raise InputError(
+            f"docids '{builder}': no document has the field '{params.field}'; columns: "
+            f"{', '.join(records.columns)}; metadata keys: {_shortened(keys)}",
+            remedy=near,
+        )
+    return records.column(params.field)
+
+
+def _shortened(names: Sequence[str], most: int = 20) -> str:
+    more = [f"{len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *more]) or "none"
+
+
 def _filled(
     texts: list[str], records: Records, words: int, missing: str, what: str, builder: str
 ) -> tuple[list[str], int]:
@@ -138,7 +166,7 @@ class Title:
     def plain(self, records: Records) -> tuple[list[str], int]:
         """Titles before they are made unique, and how many documents had none."""
         p = self.params
-        titles = [" ".join((title or "").split()[: p.cut]) for title in records.column(p.field)]
+        titles = [" ".join((title or "").split()[: p.cut]) for title in _values(records, p, "title")]
         return _filled(titles, records, p.words, p.missing, "title", "title")
 
 
@@ -173,7 +201,7 @@ class Url:
     def plain(self, records: Records) -> tuple[list[str], int]:
         """Words of URLs before they are made unique, and how many documents had none."""
         p = self.params
-        names = [url_words(url or "", host=p.host) for url in records.column(p.field)]
+        names = [url_words(url or "", host=p.host) for url in _values(records, p, "url")]
         return _filled(names, records, p.words, p.missing, "URL", "url")
 
 

@@ -95,7 +95,7 @@ class Links:
             return None
         lost = ", ".join(f"{n} {reason}" for reason, n in self.dropped.items() if n)
         why = f"of the links found none could be taken ({lost})" if lost else "no document has a link"
-        return f"HIP is empty and must be reported as skipped: {why}; searched: {self.searched}"
+        return f"no hyperlink pairs: {why}; searched: {self.searched}"
 
     def facts(self) -> dict[str, Any]:
         """JSON: links, documents that link and are linked, links by form, dropped ones by reason, `skipped` or null."""

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 #: Blocks of Hiragana and Katakana, Thai and Lao, Myanmar and Khmer: letters, marks, digits and punctuation together.
 _BLOCKS = (
-    (0x3041, 0x30FF), (0x31F0, 0x31FF), (0xFF66, 0xFF9F), (0x1B000, 0x1B16F), (0x0E00, 0x0EFF), (0x1000, 0x109F),
+    (0x3041, 0x30FF), (0x31F0, 0x31FF), (0xFF66, 0xFF9F), (0x1AFF0, 0x1B16F), (0x0E00, 0x0EFF), (0x1000, 0x109F),
     (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F), (0x1780, 0x17FF),
 )  # fmt: skip
 #: Han with its radicals, iteration mark, zero and numerals; planes 2 and 3 hold nothing else.
@@ -29,15 +29,20 @@ _HAN = "\u2e80-\u2fdf\u3005\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\
 
 
 def _in_blocks(kind: str) -> str:
-    """All characters of the blocks whose general category begins so; none of them means anything within [...]."""
-    codes = (chr(code) for low, high in _BLOCKS for code in range(low, high + 1))
-    return "".join(c for c in codes if unicodedata.category(c).startswith(kind))
+    """All characters of the blocks whose general category begins so, as ranges within [...]."""
+    codes = (code for low, high in _BLOCKS for code in range(low, high + 1))
+    kept = [code for code in codes if unicodedata.category(chr(code)).startswith(kind)]
+    lows = [c for before, c in pairwise([-1, *kept]) if c != before + 1]
+    highs = [c for c, after in pairwise([*kept, -1]) if after != c + 1]
+    return "".join(f"{chr(low)}-{chr(high)}" for low, high in zip(lows, highs, strict=True))
 
 
 _LETTER, _MARK = _HAN + _in_blocks("L"), _in_blocks("M")
 #: Khmer's coeng and Myanmar's virama: the letter behind is written below the one before.
 _STACKER = "\u17d2\u1039"
 _UNSPACED = re.compile(f"[{_LETTER}]")
+#: Nothing else can be one: many times as fast to look for, so that most texts cost next to nothing.
+_NEAR = re.compile("[\u0e00-\u109f\u1780-\u17ff\u2e80-\U0003ffff]")
 #: A word: a letter of such a script and what is no word around it, or other characters up to the next such letter.
 _PIECE = re.compile(
     rf"[^\w\s{_LETTER}]*[{_LETTER}](?:[{_STACKER}][{_LETTER}]|[^\w\s{_LETTER}])*|[^\s{_LETTER}]+"
@@ -68,7 +73,7 @@ def _sentences(text: str, least_words: int = 1) -> list[tuple[str, str]]:
             piece = " ".join(piece.split())
             if not piece:
                 continue
-            if out and _count(piece) < least_words:
+            if out and count_words(piece) < least_words:
                 out[-1] = (f"{out[-1][0]}{between}{piece}", out[-1][1])
             else:
                 out.append((piece, between))
@@ -78,7 +83,7 @@ def _sentences(text: str, least_words: int = 1) -> list[tuple[str, str]]:
 
 def _parts(text: str) -> Iterator[tuple[str, str]]:
     """(part, what stands before it) of a text, cut at the ends of sentences that have no white space behind them."""
-    if _UNSPACED.search(text) is None:
+    if not _is_unspaced(text):
         yield text, " "
         return
     begin = 0
@@ -94,18 +99,24 @@ def _stretch(found: Sequence[tuple[str, str]]) -> str:
     return "".join(f"{between if i else ''}{piece}" for i, (piece, between) in enumerate(found))
 
 
+def _is_unspaced(text: str) -> bool:
+    """Whether a text has a letter of a script without spaces between words."""
+    return not text.isascii() and _NEAR.search(text) is not None and _UNSPACED.search(text) is not None
+
+
 def _words(text: str) -> list[tuple[int, int]]:
     """Where the words of a text begin and end, for texts of scripts without spaces."""
     return [m.span() for m in _PIECE.finditer(text)]
 
 
-def _count(text: str) -> int:
-    return len(text.split() if _UNSPACED.search(text) is None else _words(text))
+def count_words(text: str) -> int:
+    """As `first_words` counts them."""
+    return len(_words(text) if _is_unspaced(text) else text.split())
 
 
 def _terms(text: str) -> list[str]:
     """Words in lower case, without punctuation; of runs of letters of scripts without spaces their bigrams."""
-    if _UNSPACED.search(text) is None:
+    if not _is_unspaced(text):
         return [w.lower() for w in _WORD.findall(text)]
     out: list[str] = []
     for match in _RUN.finditer(text):
@@ -119,17 +130,22 @@ def _terms(text: str) -> list[str]:
 
 def first(title: str, text: str, rng: np.random.Generator, *, words: int = 64) -> list[str]:
     """First-P: the first words of title and text (DSI's direct indexing took 32 tokens, the scaling study 64)."""
-    whole = f"{title} {text}"
-    if _UNSPACED.search(whole) is None:
-        return [" ".join(whole.split()[:words])]
-    end = max((m.end() for m in islice(_PIECE.finditer(whole), words)), default=0)
-    return [" ".join(whole[:end].split())]
+    return [first_words(f"{title} {text}", words)]
+
+
+def first_words(text: str, words: int) -> str:
+    """The first words of a text, as they stand, single spaces between them; of scripts that are written without spaces
+    each letter counts as a word."""
+    if not _is_unspaced(text):
+        return " ".join(text.split(None, words)[:words])
+    end = max((m.end() for m in islice(_PIECE.finditer(text), words)), default=0)
+    return " ".join(text[:end].split())
 
 
 def chunks(title: str, text: str, rng: np.random.Generator, *, words: int = 64, count: int = 10) -> list[str]:
     """`count` windows of `words` words at random places (DaQ of the scaling study); fewer where the text is short."""
     whole = f"{title} {text}"
-    tokens = whole.split() if _UNSPACED.search(whole) is None else None
+    tokens = None if _is_unspaced(whole) else whole.split()
     spans = _words(whole) if tokens is None else []
     places = max(1, len(tokens or spans) - words + 1)
     chosen = np.sort(rng.choice(places, size=min(count, places), replace=False))

@@ -498,11 +498,10 @@ def test_local_data_is_checked_with_the_config(folder: Path, monkeypatch: pytest
     assert "queries.jsonl:1" in result.output
 
 
-
 # -- training splits ------------------------------------------------------------------------------------------------
 
 
-class PupilParams(Params):
+class PupilParams(words.WordsParams):
     train: str | None = None
     steps: int = 1
 
@@ -515,8 +514,7 @@ class Pupil(words.Words):
     search_params: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, params: PupilParams) -> None:
-        super().__init__(words.WordsParams())
-        self.params = params  # type: ignore[assignment]
+        super().__init__(params)
 
     @property
     def trains_on(self) -> str | None:
@@ -585,7 +583,9 @@ def test_a_split_that_cannot_be_learnt_from_is_refused_before_any_work(
     assert "documents to index" in plan.output
     assert "    problem    " in plan.output
     assert f"error: run.yaml:6: {said}" in plan.output
-    events = [json.loads(e) for e in cli.invoke(app, ["run", "run.yaml", "--dry-run", "--json"]).stdout.splitlines()]
+    events = [
+        json.loads(e) for e in cli.invoke(app, ["run", "run.yaml", "--dry-run", "--json"]).stdout.splitlines()
+    ]
     assert [e["event"] for e in events] == ["plan", "error"]
     assert words.CALLS == []
 
@@ -609,7 +609,6 @@ def test_a_plan_takes_the_rate_of_equal_parameters_alone(taught: Path) -> None:
     more = ["--set", "retrievers.pupil.train=null", "--set", "retrievers.other.train=null"]
     more += ["--set", "datasets=[./data, ./more]", "--set", "retrievers.other.steps=9"]
     cli = CliRunner()
-    cli.invoke(app, ["validate", "run.yaml", "--data", *more, "--set", "datasets=[./more]"])
     loaded = config.load(taught / "run.yaml", more[1::2])
     store = Store(taught / "store")
     runner.check_local_data(loaded, store, Context())
@@ -617,4 +616,6 @@ def test_a_plan_takes_the_rate_of_equal_parameters_alone(taught: Path) -> None:
     assert plan.exit_code == 0, plan.output
     parts = plan.output.split("more (test)")
     assert "at the last measured rate" in next(p for p in parts if p.startswith("  pupil")).split("run  ")[0]
-    assert "at the last measured rate" not in next(p for p in parts if p.startswith("  other")).split("run  ")[0]
+    assert (
+        "at the last measured rate" not in next(p for p in parts if p.startswith("  other")).split("run  ")[0]
+    )

@@ -11,7 +11,7 @@ import numpy as np
 from seekbench.retrievers.generative.docids.extend_parts import Grown, added_texts, foreign
 from seekbench.retrievers.generative.docids.inputs import BuildInputs
 from seekbench.retrievers.generative.docids.sequences import Docids
-from seekbench.retrievers.generative.docids.texts import first_words
+from seekbench.retrievers.generative.pairs import first_words
 
 _BLOCK = 2048
 

@@ -21,16 +21,12 @@ from seekbench.errors import InputError, did_you_mean
 from seekbench.retrievers import protocol
 from seekbench.retrievers.generative.docids.inputs import BuildInputs
 from seekbench.retrievers.generative.docids.sequences import Docids, Ints, places
+from seekbench.retrievers.generative.pairs import first_words
 
 _BLOCK = 2048
 _WORD = re.compile(r"\w+")
 
 Disambiguation = Literal["number", "id", "words", "leave"]
-
-
-def first_words(text: str, words: int) -> str:
-    """The first words of a text, as they stand, single spaces between them."""
-    return " ".join(text.split(None, words)[:words])
 
 
 def made_unique(

@@ -11,6 +11,7 @@ from seekbench.errors import InputError
 from seekbench.retrievers.generative.links.corpus import Links
 from seekbench.retrievers.generative.links.documents import HTML, Document, blocks, documents
 from seekbench.retrievers.generative.links.markup import plain
+from seekbench.retrievers.generative.pairs import count_words
 
 
 def anchor_texts(records: Records, links: Links) -> list[str]:
@@ -133,7 +134,7 @@ def title_list(
 
 def _counting(paragraph: str, title: str, least_words: int) -> str:
     """The paragraph, or "" where it is no paragraph to learn from."""
-    if "::::" in paragraph or paragraph == title or len(paragraph.split()) < least_words:
+    if "::::" in paragraph or paragraph == title or count_words(paragraph) < least_words:
         return ""
     return paragraph
 

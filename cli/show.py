@@ -138,7 +138,7 @@ def _models(kind: Any, places: str = "") -> list[tuple[Any, str]]:
 
 def _show_options(model: Any) -> None:
     """Of models whose `options` differ by `kind`: the names that each kind takes."""
-    of_kind = getattr(inspect.getmodule(model), "_options", None)
+    of_kind = getattr(inspect.getmodule(model), "options_of", None)
     if of_kind is None or not {"kind", "options"} <= set(model.model_fields):
         return
     for kind in get_args(model.model_fields["kind"].annotation):

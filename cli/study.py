@@ -94,8 +94,7 @@ def scaling(
     opened = Store(store)
     folder = output or Path("results") / loaded.name
     if dry_run:
-        lines, cells = studies.plan(loaded, output=folder, store=opened, context=context)
-        _print_plan("subsets", lines, cells, [m.name for m in loaded.config.measures], format)
+        _dry_run(studies.plan, "subsets", loaded, folder, opened, context, format)
         return
     common.make_writable(folder, "--output")
     common.make_writable(opened.root, "--store")
@@ -154,8 +153,7 @@ def growing(
     opened = Store(store)
     folder = output or Path("results") / loaded.name
     if dry_run:
-        lines, cells = studies.plan(loaded, output=folder, store=opened, context=context)
-        _print_plan("cuts", lines, cells, [m.name for m in loaded.config.measures], format)
+        _dry_run(studies.plan, "cuts", loaded, folder, opened, context, format)
         return
     common.make_writable(folder, "--output")
     common.make_writable(opened.root, "--store")
@@ -198,6 +196,21 @@ def _print_result(result: Result, metrics: list[str] | None, common_: bool, form
         figures.show([studies.wide_grid(result, metrics, common=common_)], format)
     else:
         figures.show(studies.grids(result, metrics, common=common_), format)
+
+
+def _dry_run(
+    plan: Any, what: str, study: Any, folder: Path, store: Any, context: Any, format: Format
+) -> None:
+    """Prints a study's plan, also where something in it can't be run, which is then said."""
+    from seekbench.plan import WrongPlanError
+
+    metrics = [m.name for m in study.config.measures]
+    try:
+        lines, cells = plan(study, output=folder, store=store, context=context)
+    except WrongPlanError as error:
+        _print_plan(what, [], error.cells, metrics, format)
+        raise
+    _print_plan(what, lines, cells, metrics, format)
 
 
 def _print_plan(

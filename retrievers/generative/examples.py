@@ -63,7 +63,7 @@ class Input(protocol.Params):
     def _whole(self) -> Self:
         if (self.kind == "generated") != (self.generator is not None):
             raise ValueError("`generated` needs a `generator`, and nothing else has one")
-        known = _options(self.kind)
+        known = options_of(self.kind)
         for name, value in self.options.items():
             if name not in known:
                 raise ValueError(f"'{self.kind}' has no option '{name}' ({did_you_mean(name, known)})")
@@ -76,7 +76,7 @@ class Input(protocol.Params):
         return "query" if self.kind in QUERIES else "document"
 
 
-def _options(kind: str) -> list[str]:
+def options_of(kind: str) -> list[str]:
     """Names of the numbers that a kind takes."""
     if kind in ("queries", "generated"):
         return []

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import orjson
-from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from seekbench import hashing
 from seekbench.errors import InputError, SeekbenchError
@@ -40,155 +38,22 @@ from seekbench.retrievers.generative.docids import (
 from seekbench.retrievers.generative.docids.extend import extend
 from seekbench.retrievers.generative.embedding import embedded
 from seekbench.retrievers.generative.examples import Examples, Input, Known
-from seekbench.retrievers.generative.growth import Growth, restricted, shares
+from seekbench.retrievers.generative.growth import restricted, shares
 from seekbench.retrievers.generative.links import MODULES as LINK_MODULES
-from seekbench.retrievers.generative.models.base import DocidTokens, Inputs
+from seekbench.retrievers.generative.models.base import DocidTokens
 from seekbench.retrievers.generative.models.family import MODULES as MODEL_MODULES
-from seekbench.retrievers.generative.models.family import ModelParams, family_of
-from seekbench.retrievers.generative.models.vector import VectorParams
-from seekbench.retrievers.generative.targets import Lists, Targets
+from seekbench.retrievers.generative.models.family import family_of
+from seekbench.retrievers.generative.params import Decoding, GenerativeParams
+from seekbench.retrievers.generative.searcher import GenerativeSearcher
+from seekbench.retrievers.generative.targets import Targets
+from seekbench.retrievers.generative.tasks import WATCHING, WATCHING_LISTS, Task, Watch, distinct, mean_length
 from seekbench.retrievers.generative.trie import DocidTrie
+from seekbench.retrievers.generative.work import Work
 from seekbench.retrievers.protocol import Context, TextView, TrainingData
-from seekbench.runs import Run
 from seekbench.store import write_atomic
 
 _FACTS = "generative.json"
-_SECONDS = "seconds.json"
 _HELD_OUT = "held_out.json"
-#: Counts of decoding, by query (`decoding.Decoded`).
-_COUNTED = ("invalid", "duplicate", "tied", "tokens")
-
-
-class Training(protocol.Params):
-    """How the model is trained."""
-
-    steps: int = Field(4000, ge=0, description="steps of the optimiser; 0 takes a checkpoint as it is")
-    batch: int = Field(256, ge=1, description="examples a step")
-    micro: int = Field(0, ge=0, description="examples that go through the model at once; 0: the whole batch")
-    rate: float = Field(1e-3, gt=0, description="highest learning rate")
-    warmup: float = Field(0.05, ge=0, description="share of the steps in which the rate rises")
-    decay: Literal["linear", "cosine", "constant"] = Field("cosine", description="of the rate after that")
-    weight_decay: float = Field(0.01, ge=0)
-    clip: float = Field(1.0, ge=0, description="of the gradient's norm; 0 for none")
-    smoothing: float = Field(0.1, ge=0, lt=1, description="label smoothing over the model's vocabulary")
-    watched: int = Field(
-        256,
-        ge=0,
-        description="texts held out from training to watch it, at most a tenth of a kind's; none that is all "
-        "there is of a document",
-    )
-    evaluate_every: int = Field(500, ge=1, description="steps between looks at them")
-    patience: int = Field(
-        0, ge=0, description="looks without a better MRR@10 after which it stops; 0 for never"
-    )
-    keep: Literal["last", "best"] = Field(
-        "last",
-        description="weights of the index: those after the last step, or of the look with the best MRR@10",
-    )
-
-
-class Decoding(protocol.Params):
-    """How docids are searched for."""
-
-    mode: Literal["trie", "per-position", "none"] = Field("trie", description="what a beam may write")
-    beams: int = Field(
-        20, ge=1, description="beams; at most so many docids are found (for lists: so many lists)"
-    )
-    length_penalty: float = Field(1.0, description="a docid's score is its sum / length^penalty")
-    normalisation: Literal["full", "docid", "children"] = Field(
-        "full",
-        description="what log-probabilities are over: the vocabulary, docid tokens, or what may follow",
-    )
-    stop: Literal["exact", "heuristic", "first"] = Field("exact", description="when a search ends")
-    merge: Literal["best", "all"] = Field(
-        "best", description="for `lists`: the best list alone, or followed by what the others add"
-    )
-
-
-#: How watched texts are searched: an index must not depend on how it will be searched.
-_WATCHING = Decoding.model_validate({"beams": 10})
-_WATCHING_LISTS = Decoding.model_validate({"beams": 1})
-
-
-class GenerativeParams(protocol.Params):
-    """Fields of `type: generative`."""
-
-    docids: dict[str, Any] = Field(
-        default_factory=lambda: {"type": "semantic"}, description="the builder (`type`) and its parameters"
-    )
-    inputs: tuple[Input, ...] = Field(
-        (Input.model_validate({"kind": "sentences"}), Input.model_validate({"kind": "keywords"})),
-        description="kinds of training texts, and their shares",
-    )
-    train: str | None = Field(
-        None, description="split whose queries may be learnt from; never the evaluated one"
-    )
-    lists: Lists | None = Field(None, description="the model writes ranked lists of docids")
-    model: ModelParams = Field(
-        default_factory=lambda: VectorParams.model_validate({}),
-        description="what writes docids: `vector`, `encoder` or `checkpoint`",
-        discriminator="type",
-    )
-    encoder: str = Field(
-        "sentence-transformers/all-MiniLM-L6-v2",
-        description="frozen encoder: of documents for docids, and of what `model: vector` reads",
-    )
-    query_prefix: str = Field("", description="stands before each query in search, e.g. 'Query: ' (SE-DSI)")
-    training: Training = Field(
-        default_factory=lambda: Training.model_validate({}), description="of the model"
-    )
-    decoding: Decoding = Field(default_factory=lambda: Decoding.model_validate({}), description="of docids")
-    growth: Growth | None = Field(
-        None, description="index the first documents, then add the others by continued training"
-    )
-    seed: int = Field(0, ge=0)
-    batch_queries: int = Field(
-        64, ge=1, description="queries decoded at a time; changes no score but the last bits"
-    )
-
-    _base: Any = PrivateAttr(None)
-
-    def model_post_init(self, context: Any, /) -> None:
-        self._base = (context or {}).get("base")
-
-    @field_validator("docids")
-    @classmethod
-    def _known_docids(cls, value: dict[str, Any]) -> dict[str, Any]:
-        try:
-            make(str(value.get("type", "semantic")), {k: v for k, v in value.items() if k != "type"})
-        except InputError as error:
-            raise ValueError(str(error)) from None
-        return value
-
-    @field_validator("model", mode="before")
-    @classmethod
-    def _vector_by_default(cls, value: Any) -> Any:
-        return {"type": "vector", **value} if isinstance(value, dict) else value
-
-    @field_validator("inputs", mode="before")
-    @classmethod
-    def _some_inputs(cls, value: Any) -> Any:
-        # A least length of the tuple would be complained of too where an entry is wrong.
-        if isinstance(value, list | tuple) and not value:
-            raise ValueError("it needs at least one kind of training text")
-        return value
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.train is None:
-            if any(entry.kind == "queries" for entry in self.inputs):
-                raise ValueError("the input `queries` needs a training split, e.g. train: train")
-            kind = str(self.docids.get("type", "semantic"))
-            builder = make(kind, {k: v for k, v in self.docids.items() if k != "type"})
-            if "interactions" in builder.needs:
-                raise ValueError(f"docids '{kind}' need the queries of a training split, e.g. train: train")
-        if self.training.steps == 0 and self.model.type != "checkpoint":
-            raise ValueError("training.steps 0 takes a model as it is, which only a checkpoint can be")
-        if self.lists and self.decoding.mode != "trie":
-            raise ValueError("lists are decoded in mode `trie` only")
-        if self.lists and (self.decoding.normalisation != "full" or self.decoding.stop != "exact"):
-            raise ValueError("lists take no `normalisation` and no `stop`")
-        return self
 
 
 class Generative:
@@ -205,7 +70,10 @@ class Generative:
         "seekbench.retrievers.generative.examples",
         "seekbench.retrievers.generative.pairs",
         *LINK_MODULES,
-        "seekbench.retrievers.generative.targets",
+        *(
+            f"seekbench.retrievers.generative.{name}"
+            for name in ("params", "searcher", "tasks", "work", "targets")
+        ),
         "seekbench.retrievers.generative.growth",
         "seekbench.retrievers.generative.trie",
         "seekbench.retrievers.generative.decoding",
@@ -285,7 +153,7 @@ class Generative:
         """Docids, examples, training; each step is kept in `folder`, and an interrupted call goes on."""
         if self.params.train and self.training is None:
             raise SeekbenchError("the training split was not given to this retriever")
-        work = _Work(folder)
+        work = Work(folder)
         p, family = self.params, self.family
         parent = self._parent(documents, folder, work, context) if p.growth else None
         docids = self._docids(documents, parent, folder, work, context)
@@ -325,7 +193,7 @@ class Generative:
                 "steps": outcome.steps,
                 "seconds": round(outcome.seconds, 3),
                 "examples_seen": outcome.examples,
-                "tokens_seen": round(outcome.examples * _mean_length(found, taught)),
+                "tokens_seen": round(outcome.examples * mean_length(found, taught)),
                 "best_step": outcome.best_step,
                 "best_mrr@10_held_out": outcome.best,
                 "weights": p.training.keep,
@@ -343,7 +211,7 @@ class Generative:
         size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
         return {**facts, "bytes": size, "seconds": work.total()}
 
-    def _parent(self, documents: TextView, folder: Path, work: _Work, context: Context) -> _Parent:
+    def _parent(self, documents: TextView, folder: Path, work: Work, context: Context) -> _Parent:
         """The index of the first documents, from the store or made in `folder`."""
         growth = self.params.growth
         assert growth is not None
@@ -360,7 +228,7 @@ class Generative:
         return _Parent(place, known, {"first": known, "added": len(documents) - known})
 
     def _docids(
-        self, documents: TextView, parent: _Parent | None, folder: Path, work: _Work, context: Context
+        self, documents: TextView, parent: _Parent | None, folder: Path, work: Work, context: Context
     ) -> Docids:
         place = folder / "docids"
         if (place / "docids.json").exists():
@@ -388,7 +256,7 @@ class Generative:
         return made
 
     def _embeddings(
-        self, documents: TextView, folder: Path, work: _Work, context: Context
+        self, documents: TextView, folder: Path, work: Work, context: Context
     ) -> npt.NDArray[np.float32]:
         vectors, facts = embedded(self.dense, documents, "document", folder / "documents", context=context)
         work.encoded("documents", facts)
@@ -440,7 +308,7 @@ class Generative:
         tokens: DocidTokens,
         found: Examples,
         folder: Path,
-        work: _Work,
+        work: Work,
         context: Context,
     ) -> list[Targets]:
         """What each kind's texts are taught to bring up."""
@@ -483,7 +351,7 @@ class Generative:
         longest: int,
         parent: _Parent | None,
         folder: Path,
-        work: _Work,
+        work: Work,
         context: Context,
     ) -> tuple[Any, Any]:
         import torch
@@ -508,18 +376,18 @@ class Generative:
             )
             work.take(f"inputs {i} {kind.entry.kind}", given.seconds)
             inputs.append(given)
-        names = _distinct([kind.entry.kind for kind in found.kinds])
+        names = distinct([kind.entry.kind for kind in found.kinds])
         weights = [kind.entry.weight for kind in found.kinds]
         learnt = [kind.learnt for kind in found.kinds]
         tasks = []
         if parent is None or p.growth is None:
             for i, name in enumerate(names):
-                tasks.append(_Task(name, weights[i], learnt[i], inputs[i], taught[i], t.smoothing))
+                tasks.append(Task(name, weights[i], learnt[i], inputs[i], taught[i], t.smoothing))
         else:
             docs = [kind.made.doc[rows] for kind, rows in zip(found.kinds, learnt, strict=True)]
             for i, which, rows, share in shares(weights, docs, parent.known, p.growth.replay):
                 tasks.append(
-                    _Task(f"{names[i]} {which}", share, learnt[i][rows], inputs[i], taught[i], t.smoothing)
+                    Task(f"{names[i]} {which}", share, learnt[i][rows], inputs[i], taught[i], t.smoothing)
                 )
         settings = Settings(
             steps=steps, batch=t.batch, peak_rate=rate, warmup=warmup, decay=t.decay,
@@ -531,8 +399,8 @@ class Generative:
         held = np.flatnonzero(found.watched.held_out)
         watch = None
         if len(held):
-            watch = _Watch(
-                lambda: self._decoder(model, tokens, trie, _WATCHING_LISTS if p.lists else _WATCHING),
+            watch = Watch(
+                lambda: self._decoder(model, tokens, trie, WATCHING_LISTS if p.lists else WATCHING),
                 model, docids, inputs[watched], held, found.watched.made.doc[held],
             )  # fmt: skip
         outcome = train(
@@ -608,197 +476,3 @@ class _Parent:
 
     def seen(self) -> Known:
         return Known(self.known, frozenset(orjson.loads((self.folder / _HELD_OUT).read_bytes())))
-
-
-class _Work:
-    """Seconds of the parts of an index, over all calls that it took."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / _SECONDS
-        self.seconds: dict[str, float] = {}
-        if self.path.exists():
-            self.seconds = orjson.loads(self.path.read_bytes())
-
-    @contextmanager
-    def timed(self, part: str) -> Iterator[None]:
-        """Adds the time of the block."""
-        before, began = self.seconds.get(part, 0.0), time.perf_counter()
-        try:
-            yield
-        finally:
-            self.take(part, before + time.perf_counter() - began)
-
-    def take(self, part: str, seconds: float) -> None:
-        self.seconds[part] = seconds
-        write_atomic(self.path, orjson.dumps(self.seconds))
-
-    def encoded(self, part: str, facts: Mapping[str, Any]) -> None:
-        """The time of an encoding, which another system may have made."""
-        self.take(f"encoding of {part}", float(facts.get("encode_seconds") or facts.get("seconds") or 0.0))
-
-    def total(self) -> float:
-        return sum(self.seconds.values())
-
-    def rounded(self) -> dict[str, float]:
-        return {part: round(seconds, 3) for part, seconds in self.seconds.items()}
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Equal names get their number."""
-    return [
-        name if names.count(name) == 1 else f"{name} {names[: i + 1].count(name)}"
-        for i, name in enumerate(names)
-    ]
-
-
-def _mean_length(found: Examples, taught: Sequence[Targets]) -> float:
-    """Tokens of a target, over the mixture."""
-    weights = np.array([k.entry.weight for k in found.kinds])
-    lengths = np.array([np.diff(t.indptr)[t.of].mean() for t in taught])
-    return float((weights * lengths).sum() / weights.sum())
-
-
-class _Task:
-    """`trainer.Task` of one kind of training text."""
-
-    def __init__(
-        self,
-        name: str,
-        weight: float,
-        rows: npt.NDArray[np.int64],
-        inputs: Inputs,
-        targets: Targets,
-        smoothing: float,
-    ) -> None:
-        self.name, self.weight, self.rows = name, weight, rows
-        self.inputs, self.targets, self.smoothing = inputs, targets, smoothing
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def loss(self, model: Any, rows: npt.NDArray[np.int64]) -> Any:
-        import torch
-
-        chosen = self.rows[rows]
-        target = torch.from_numpy(self.targets.batch(chosen))
-        return model.loss(self.inputs.batch(chosen), target, self.smoothing)
-
-    def units(self, rows: npt.NDArray[np.int64]) -> int:
-        """Target tokens."""
-        return int(np.diff(self.targets.indptr)[self.targets.of[self.rows[rows]]].sum())
-
-
-class _Watch:
-    """hits@1, hits@10 and MRR@10 of texts that training does not see, by constrained search."""
-
-    def __init__(
-        self, decoder: Any, model: Any, docids: Docids, inputs: Inputs, rows: npt.NDArray[np.int64],
-        doc: npt.NDArray[np.int64],
-    ) -> None:  # fmt: skip
-        self.decoder, self.model, self.docids = decoder, model, docids
-        self.inputs, self.rows, self.doc = inputs, rows, doc
-
-    def __call__(self) -> Mapping[str, float]:
-        import torch
-
-        ranks = []
-        with torch.inference_mode():
-            decoder = self.decoder()
-            for at in range(0, len(self.rows), 64):
-                found = decoder(self.inputs.batch(self.rows[at : at + 64]))
-                docs = np.where(found.rows >= 0, self.docids.doc[np.maximum(found.rows, 0)], -1)
-                right = docs[:, :10] == self.doc[at : at + 64, None]
-                ranks.append(np.where(right.any(axis=1), right.argmax(axis=1) + 1.0, np.inf))
-        rank = np.concatenate(ranks)
-        return {
-            "hits@1": float((rank == 1).mean()),
-            "hits@10": float((rank <= 10).mean()),
-            "mrr@10": float((1 / rank).mean()),
-        }
-
-
-class GenerativeSearcher:
-    """An opened index. `timings`: seconds of `encode` and `decode`; `counts`: of decoding; `finish` makes rates.
-
-    most: hits that a query may have.
-    """
-
-    def __init__(
-        self, retriever: Generative, decoder: Any, docids: Docids, documents: TextView, *, most: int
-    ) -> None:
-        self._retriever, self._decoder, self._docids, self._most = retriever, decoder, docids, most
-        self._order = documents.order
-        self.timings: dict[str, float] = {"encode": 0.0, "decode": 0.0}
-        self.counts: dict[str, float] = dict.fromkeys((*_COUNTED, "queries", "several_docids"), 0)
-
-    def search(self, queries: TextView, k: int, *, context: Context) -> Run:
-        import torch
-
-        size, family = self._retriever.params.batch_queries, self._retriever.family
-        began = time.perf_counter()
-        texts = self._retriever.render(queries.texts(), "query", context=context)
-        given = family.inputs(texts, "query", None, context=context) if texts else None
-        self.timings["encode"] += time.perf_counter() - began
-        began = time.perf_counter()
-        found = []
-        with (
-            torch.inference_mode(),
-            context.progress.stage("decode", total=len(queries), unit="queries") as stage,
-        ):
-            for at in range(0, len(queries), size):
-                rows = np.arange(at, min(at + size, len(queries)))
-                assert given is not None
-                found.append(self._decoder(given.batch(rows), self._most))
-                stage.advance(len(rows))
-        self.timings["decode"] += time.perf_counter() - began
-        if not found:
-            return Run.empty(0, k)
-        width = max(part.rows.shape[1] for part in found)
-        rows = np.concatenate([_padded(part.rows, width, -1) for part in found])
-        scores = np.concatenate([_padded(part.scores, width, -np.inf) for part in found])
-        docs = np.where(rows >= 0, self._docids.doc[np.maximum(rows, 0)], -1)
-        docs, scores, again = _first_of_each(docs, scores)
-        self.counts["queries"] += len(rows)
-        self.counts["several_docids"] += again
-        for name in _COUNTED:
-            self.counts[name] += sum(int(getattr(part, name).sum()) for part in found)
-        return Run.ranked(docs, scores, self._order).cut(k)
-
-    def finish(self, run: Run) -> Mapping[str, Any]:
-        """Means over the queries that were decoded; invalid_rate: of all that beams finished; several_docids: hits
-        that another docid of the same document had found."""
-        queries = max(1, self.counts["queries"])
-        beams = self._retriever.params.decoding.beams
-        return {
-            "decoding": self._decoder.settings,
-            "queries_decoded": int(self.counts["queries"]),
-            "most_hits": self._most,
-            "invalid_rate": self.counts["invalid"] / (queries * beams),
-            **{
-                f"{n}_per_query": self.counts[n] / queries
-                for n in ("duplicate", "tied", "tokens", "several_docids")
-            },
-        }
-
-    def close(self) -> None:
-        return
-
-
-def _padded(values: npt.NDArray[Any], width: int, fill: float) -> npt.NDArray[Any]:
-    out = np.full((len(values), width), fill, dtype=values.dtype)
-    out[:, : values.shape[1]] = values
-    return out
-
-
-def _first_of_each(
-    docs: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], int]:
-    """A document that several docids found counts once, with its best score, which comes first; and how many hits
-    that leaves out."""
-    by = np.argsort(docs, axis=1, kind="stable")
-    ordered = np.take_along_axis(docs, by, axis=1)
-    again = np.zeros(docs.shape, dtype=np.bool_)
-    again[:, 1:] = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
-    repeated = np.zeros(docs.shape, dtype=np.bool_)
-    np.put_along_axis(repeated, by, again, axis=1)
-    return np.where(repeated, -1, docs), np.where(repeated, np.float32(-np.inf), scores), int(repeated.sum())

@@ -20,7 +20,8 @@ from seekbench.retrievers.generative.docids import BuildInputs, Docids, make
 from seekbench.retrievers.generative.examples import Input
 from seekbench.retrievers.generative.growth import shares
 from seekbench.retrievers.generative.models.decoder import dense_tokens
-from seekbench.retrievers.generative.retriever import Generative, GenerativeParams
+from seekbench.retrievers.generative.params import GenerativeParams
+from seekbench.retrievers.generative.retriever import Generative
 from seekbench.retrievers.protocol import Context, TextView
 from seekbench.store import Store
 
@@ -226,7 +227,7 @@ def test_a_killed_index_goes_on_as_if_nothing_had_been(folder: Path, monkeypatch
     params = GenerativeParams.model_validate({**SMALL, "encoder": str(folder / "encoder")})
     context = Context(device="cpu", threads=1)
     whole = Generative(params).index(TextView(corpus, "{text}"), folder / "whole", context=context)
-    calls, original = 0, module._Watch.__call__
+    calls, original = 0, module.Watch.__call__
 
     def dying(self: Any) -> Any:
         nonlocal calls
@@ -235,7 +236,7 @@ def test_a_killed_index_goes_on_as_if_nothing_had_been(folder: Path, monkeypatch
             raise KeyboardInterrupt
         return original(self)
 
-    monkeypatch.setattr(module._Watch, "__call__", dying)
+    monkeypatch.setattr(module.Watch, "__call__", dying)
     with pytest.raises(KeyboardInterrupt):
         Generative(params).index(TextView(corpus, "{text}"), folder / "killed", context=context)
     again = Generative(params).index(TextView(corpus, "{text}"), folder / "killed", context=context)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pytest
 import tiny_checkpoints as tiny
 
-from seekbench import config, runner
+from seekbench import config, plan, runner
 from seekbench.collection import Corpus
 from seekbench.errors import InputError
 from seekbench.retrievers.generative import examples, pairs, targets
@@ -216,8 +217,14 @@ def test_wrong_parameters_are_said_with_their_line(folder: Path, wrong: dict[str
 
 
 def test_the_evaluated_split_can_not_be_learnt_from(folder: Path) -> None:
-    outcome = run(folder, {**SMALL, "train": "test", "inputs": [{"kind": "queries"}]})
-    assert "would learn from the split 'test', which is evaluated" in outcome.failures[0].cause
+    """Neither by a config, nor where a dataset is bound without one."""
+    with pytest.raises(InputError, match="'test' is the split that data is evaluated on"):
+        run(folder, {**SMALL, "train": "test", "inputs": [{"kind": "queries"}]})
+    params = GenerativeParams.model_validate({**SMALL, "train": "test"})
+    entry: Any = SimpleNamespace(name="gen", retriever=Generative(params))
+    dataset: Any = SimpleNamespace(split="test", id="data")
+    with pytest.raises(InputError, match="would learn from the split 'test', which is evaluated"):
+        plan.bound(entry, dataset, lambda split: pytest.fail("it was read"))
 
 
 def test_a_killed_index_goes_on_as_if_nothing_had_been(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,7 @@ def leakage(
     judged = collection.judged
     rows = np.unique(np.concatenate([judged[n] for n in names]))
     texts = collection.queries.texts("{text}")
-    normal = {int(r): normal(texts[int(r)]) for r in rows}
+    words = {int(r): normal(texts[int(r)]) for r in rows}
     vectors = unit_vectors([texts[int(r)] for r in rows], embed)
     place = np.full(len(collection.queries), -1, dtype=np.int64)
     place[rows] = np.arange(len(rows))
@@ -67,8 +67,8 @@ def leakage(
             (first, second, own, theirs, at, to),
             (second, first, theirs, own, to, at),
         ):
-            known = {normal[int(r)] for r in others} - {""}
-            same = np.array([normal[int(r)] in known for r in rows], dtype=bool)
+            known = {words[int(r)] for r in others} - {""}
+            same = np.array([words[int(r)] in known for r in rows], dtype=bool)
             near = same.copy()
             near[mine] = True
             a, b = relevant[split][rows], relevant[other][others]

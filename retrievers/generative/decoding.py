@@ -22,7 +22,6 @@ transformers' default). `first`: as soon as `beams` docids have finished (early_
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -62,16 +61,6 @@ class Decoded:
     tied: npt.NDArray[np.int64]
     tokens: npt.NDArray[np.int64]
     settings: dict[str, Any]
-
-    def facts(self) -> dict[str, Any]:
-        """JSON facts for the record: settings and, per query, means of what was counted."""
-        queries = max(1, len(self.rows))
-        counted = {
-            f"{name}_per_query": float(getattr(self, name).sum()) / queries
-            for name in ("invalid", "duplicate", "tied", "tokens")
-        }
-        invalid_rate = float(self.invalid.sum()) / (queries * int(self.settings["beams"]))
-        return {**self.settings, **counted, "invalid_rate": invalid_rate}
 
 
 class Decoder:
@@ -775,14 +764,6 @@ class ListDecoder:
             rows, out, np.zeros(queries, dtype=np.int64), duplicate + repeated, _ties(out),
             counted.cpu().numpy(), self.settings,
         )  # fmt: skip
-
-
-def split_titles(beams: Sequence[str], separator: str = " |") -> tuple[list[str], int]:
-    """(titles in the order of beams, each once; how many were repeated) of beams such as `A | B | C`
-    (CorpusBrain)."""
-    titles = [part.strip() for beam in beams for part in beam.split(separator)]
-    titles = [t for t in titles if t]
-    return list(dict.fromkeys(titles)), len(titles) - len(set(titles))
 
 
 # -- arrays -------------------------------------------------------------------------------------------------

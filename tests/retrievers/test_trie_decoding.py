@@ -20,7 +20,6 @@ from seekbench.retrievers.generative.decoding import (
     ListDecoder,
     _logsumexp,
     _top,
-    split_titles,
 )
 from seekbench.retrievers.generative.steppers import (
     CausalStepper,
@@ -326,8 +325,8 @@ def test_one_docid_and_hits_cut_to_k() -> None:
     shared = DocidTrie.from_lists([[4, 5], [3], [4, 5], [4, 5]])
     found = Decoder(ModuleStepper(Table(0, whole=False)), shared, beams=2, normalisation="children")([0], k=2)
     assert (found.rows >= 0).all()
-    assert found.facts()["beams"] == 2
-    assert found.facts()["normalisation"] == "children"
+    assert found.settings["beams"] == 2
+    assert found.settings["normalisation"] == "children"
 
 
 def test_atomic_docids_are_a_top_k_of_one_softmax() -> None:
@@ -429,7 +428,6 @@ def test_invalid_docids_are_dropped_and_counted(
         valid = [d for d in expected if d in leaves]
         assert hits(found, query)[0] == [r for d in valid for r in trie.rows_of(leaves.index(d)).tolist()]
         assert found.invalid[query] == len(expected) - len(valid)
-    assert found.facts()["invalid_rate"] == found.invalid.sum() / (2 * beams)
 
 
 def test_positions_of_fixed_length() -> None:
@@ -562,11 +560,6 @@ def test_the_best_list_of_enough_beams_is_the_best_of_all() -> None:
     rows, scores = hits(found, 0)
     assert rows == best[1]
     np.testing.assert_allclose(scores, best[2], rtol=1e-5)
-
-
-def test_title_lists() -> None:
-    assert split_titles(["A | B |C", "B", " | D"]) == (["A", "B", "C", "D"], 1)
-    assert split_titles([]) == ([], 0)
 
 
 # -- transformers -------------------------------------------------------------------------------------------

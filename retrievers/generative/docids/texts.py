@@ -71,11 +71,6 @@ def _bodies(records: Records, rows: Ints, words: int) -> list[str]:
     return [first_words(text, words) for _, block in some.blocks("{text}", _BLOCK) for text in block]
 
 
-def _openings(records: Records, words: int) -> list[str]:
-    """First words of every document's text, read in blocks."""
-    return [first_words(text, words) for _, block in records.blocks("{text}", _BLOCK) for text in block]
-
-
 def _values(records: Records, params: TitleParams | UrlParams, builder: str) -> list[str | None]:
     """The values of `field`, a column or metadata key. Refused where no document has such a field: all would be
     called by something else. Who says what `missing` means and leaves the field as it is has asked for that."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seekbench.cli import cells as cells_
 from seekbench.cli import common
 
 if TYPE_CHECKING:
@@ -72,11 +73,11 @@ def run(
     from seekbench import config as configs
     from seekbench.store import Store
 
-    progress = _progress(json_)
+    progress = cells_.progress_of(json_)
     with _reported(progress if json_ else None):
         path, shown = common.find_config(config)
         loaded = configs.load(path, set_ or [], shown=shown)
-        context = _context(progress, offline, device, threads, trust_remote_code)
+        context = cells_.context_of(progress, offline, device, threads, trust_remote_code)
         local = replace(context, offline=True)
         configs.check_resolvable(loaded, local).raise_if_errors()
     opened = Store(store)
@@ -90,7 +91,9 @@ def run(
     common.make_writable(opened.root, "--store")
     from seekbench.runner import execute
 
-    outcome = execute(loaded, output=folder, store=opened, context=context, limit=limit, on_error=_traceback)
+    outcome = execute(
+        loaded, output=folder, store=opened, context=context, limit=limit, on_error=cells_.traceback
+    )
     _finish(loaded, outcome, folder, explain, json_, progress)
 
 
@@ -105,42 +108,6 @@ def _reported(events: Any) -> Iterator[None]:
         if events is not None:
             events.emit("error", problems=[asdict(p) for p in error.report.problems])
         raise
-
-
-def _context(progress: Progress, offline: bool, device: str, threads: int | None, trust: bool) -> Any:
-    import os
-    import re
-
-    from seekbench.errors import InputError
-    from seekbench.retrievers.protocol import Context
-
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", device):
-        raise InputError(
-            f"unknown device '{device}'", where="--device", remedy="auto, cpu, cuda, cuda:1 or mps"
-        )
-    if offline:
-        # The hub's libraries read these when they are imported, which happens after this point.
-        os.environ["HF_HUB_OFFLINE"] = "1"
-    context = Context(progress=progress, device=device, offline=offline, trust_remote_code=trust)
-    if threads:
-        context.threads = threads
-    return context
-
-
-def _progress(json_: bool) -> Progress:
-    from seekbench.progress import JsonProgress, PlainProgress, RichProgress
-
-    if json_:
-        return JsonProgress(sys.stdout)
-    return RichProgress() if common.is_terminal() else PlainProgress()
-
-
-def _traceback(error: BaseException) -> None:
-    import os
-    import traceback
-
-    if os.environ.get("SEEKBENCH_TRACEBACK"):
-        traceback.print_exception(error)
 
 
 def _finish(
@@ -168,13 +135,7 @@ def _finish(
         typer.echo(
             f"\nall metrics: {written[1]}\nrecords, scores per query, runs: {folder}/<dataset>/<split>/<system>/"
         )
-    for failure in outcome.failures:
-        typer.echo(
-            f"failed: {failure.dataset} ({failure.split}) {failure.retriever}: {failure.cause}", err=True
-        )
-    if outcome.failures:
-        all_wrong_input = not outcome.records and all(f.user_error for f in outcome.failures)
-        raise typer.Exit(common.WRONG_INPUT if all_wrong_input else common.FAILED)
+    cells_.end(outcome)
 
 
 def _json_result(progress: Any, boards: list[Any], outcome: Outcome, folder: Path) -> None:
@@ -237,17 +198,4 @@ def _show_plan(config: RunConfig, cells: list[CellPlan], context: Any, json_: bo
     if json_:
         context.progress.emit("plan", cells=[asdict(c) for c in cells])
         return
-    for cell in cells:
-        typer.echo(f"{cell.dataset} ({cell.split})  {cell.retriever}")
-        for stage in cell.stages:
-            typer.echo(
-                f"    {stage.kind:<10} {stage.state:<8} {stage.why}"
-                + (f"  [{stage.work}]" if stage.work else "")
-            )
-        if cell.problem:
-            typer.echo(f"    problem    {cell.problem}")
-    todo = sum(any(s.state != "cached" for s in c.stages) or bool(c.problem) for c in cells)
-    typer.echo(
-        f"{len(cells)} cells: {len(cells) - todo} stored, {todo} to do; "
-        f"metrics: {', '.join(m.name for m in config.measures)}"
-    )
+    cells_.show(cells, [m.name for m in config.measures])

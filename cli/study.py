@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seekbench.cli import cells as cells_
 from seekbench.cli import common, figures
-from seekbench.cli import run as run_command
 from seekbench.cli.figures import Format
 
 if TYPE_CHECKING:
     from seekbench.plan import CellPlan
-    from seekbench.runner import Outcome
+    from seekbench.progress import Progress
+    from seekbench.retrievers.protocol import Context
     from seekbench.studies import growing as growing_
-    from seekbench.studies.scaling import Result
+    from seekbench.studies import scaling as scaling_
+    from seekbench.tables import Grid
 
 app = typer.Typer(
     help="Studies: a grid of datasets and systems from one file, and its table.",
@@ -80,36 +84,20 @@ def scaling(
 
     Example:  seekbench study scaling studies/scaling --set sizes=[200,all] --dry-run
     """
-    from seekbench.store import Store
-    from seekbench.studies import common as studies_common
     from seekbench.studies import scaling as studies
 
-    _refuse_trec(format)
-    path, shown = common.find_config(study)
-    loaded = studies.load(path, set_ or [], shown=shown)
-    if metric:
-        studies_common.chosen_metrics([m.name for m in loaded.config.measures], metric)
-    context = run_command._context(run_command._progress(False), offline, device, threads, trust_remote_code)
-    studies.check_resolvable(loaded, replace(context, offline=True)).raise_if_errors()
-    opened = Store(store)
-    folder = output or Path("results") / loaded.name
-    if dry_run:
-        _dry_run(studies.plan, "subsets", loaded, folder, opened, context, format)
-        return
-    common.make_writable(folder, "--output")
-    common.make_writable(opened.root, "--store")
-    result = studies.execute(
-        loaded, output=folder, store=opened, context=context, on_error=run_command._traceback
+    def grids(result: scaling_.Result) -> list[Grid]:
+        if format is Format.csv:
+            return [studies.wide_grid(result, metric, common=common_)]
+        return studies.grids(result, metric, common=common_)
+
+    context = partial(
+        cells_.context_of, offline=offline, device=device, threads=threads, trust=trust_remote_code
     )
-    if explain:
-        for line in result.outcome.explained:
-            context.progress.note(line)
-    _print_result(result, metric, common_, format)
-    written = studies.write(folder, result)
-    if format is Format.table:
-        typer.echo(f"\ntables and pictures: {', '.join(str(p) for p in written)}")
-        typer.echo(f"records, scores per query, runs: {folder}/<dataset>__<documents>/<split>/<system>/")
-    _exit(result.outcome)
+    _run(
+        studies, studies, study, output, metric, format, set_, dry_run, explain, store, context, grids,
+        parts="subsets", part="<documents>",
+    )  # fmt: skip
 
 
 @app.command("growing")
@@ -138,64 +126,76 @@ def growing(
 
     Example:  seekbench study growing studies/growing --set first=0.5 --dry-run
     """
-    from seekbench.store import Store
-    from seekbench.studies import common as studies_common
     from seekbench.studies import growing as studies
     from seekbench.studies import growing_table
 
-    _refuse_trec(format)
+    def grids(result: growing_.Result) -> list[Grid]:
+        if format is Format.csv:
+            return [growing_table.wide_grid(result, metric)]
+        return growing_table.grids(result, metric)
+
+    context = partial(
+        cells_.context_of, offline=offline, device=device, threads=threads, trust=trust_remote_code
+    )
+    _run(
+        studies, growing_table, study, output, metric, format, set_, dry_run, explain, store, context, grids,
+        parts="cuts", part="<first or all>",
+    )  # fmt: skip
+
+
+def _run(
+    studies: Any,
+    tables: Any,
+    study: str,
+    output: Path | None,
+    metrics: list[str] | None,
+    format: Format,
+    overrides: list[str] | None,
+    dry_run: bool,
+    explain: bool,
+    store: Path | None,
+    context_of: Callable[[Progress], Context],
+    grids: Callable[[Any], list[Grid]],
+    *,
+    parts: str,
+    part: str,
+) -> None:
+    """Runs a study and prints its tables.
+
+    studies, tables: the study's modules. parts: what JSON calls the datasets' parts; part: how a folder of results
+    names one.
+    """
+    from seekbench.store import Store
+    from seekbench.studies.common import chosen_metrics
+
+    if format is Format.trec:
+        figures.show([], format)  # which says what formats there are
     path, shown = common.find_config(study)
-    loaded = studies.load(path, set_ or [], shown=shown)
-    if metric:
-        studies_common.chosen_metrics([m.name for m in loaded.config.measures], metric)
-    context = run_command._context(run_command._progress(False), offline, device, threads, trust_remote_code)
+    loaded = studies.load(path, overrides or [], shown=shown)
+    if metrics:
+        chosen_metrics([m.name for m in loaded.config.measures], metrics)
+    context = context_of(cells_.progress_of(False))
     studies.check_resolvable(loaded, replace(context, offline=True)).raise_if_errors()
     opened = Store(store)
     folder = output or Path("results") / loaded.name
     if dry_run:
-        _dry_run(studies.plan, "cuts", loaded, folder, opened, context, format)
+        _dry_run(studies.plan, parts, loaded, folder, opened, context, format)
         return
     common.make_writable(folder, "--output")
     common.make_writable(opened.root, "--store")
-    result = studies.execute(
-        loaded, output=folder, store=opened, context=context, on_error=run_command._traceback
-    )
+    result = studies.execute(loaded, output=folder, store=opened, context=context, on_error=cells_.traceback)
     if explain:
         for line in result.outcome.explained:
             context.progress.note(line)
-    _print_grown(result, metric, format)
-    written = growing_table.write(folder, result)
+    if format is Format.json:
+        _echo_json(tables.as_json(result, metrics))
+    else:
+        figures.show(grids(result), format)
+    written = tables.write(folder, result)
     if format is Format.table:
         typer.echo(f"\ntables and pictures: {', '.join(str(p) for p in written)}")
-        typer.echo(f"records, scores per query, runs: {folder}/<dataset>__<first or all>/<split>/<system>/")
-    _exit(result.outcome)
-
-
-def _print_grown(result: growing_.Result, metrics: list[str] | None, format: Format) -> None:
-    from seekbench.studies import growing_table
-
-    if format is Format.json:
-        _echo_json(growing_table.as_json(result, metrics))
-    elif format is Format.csv:
-        figures.show([growing_table.wide_grid(result, metrics)], format)
-    else:
-        figures.show(growing_table.grids(result, metrics), format)
-
-
-def _refuse_trec(format: Format) -> None:
-    if format is Format.trec:
-        figures.show([], format)  # which says what formats there are
-
-
-def _print_result(result: Result, metrics: list[str] | None, common_: bool, format: Format) -> None:
-    from seekbench.studies import scaling as studies
-
-    if format is Format.json:
-        _echo_json(studies.as_json(result, metrics))
-    elif format is Format.csv:
-        figures.show([studies.wide_grid(result, metrics, common=common_)], format)
-    else:
-        figures.show(studies.grids(result, metrics, common=common_), format)
+        typer.echo(f"records, scores per query, runs: {folder}/<dataset>__{part}/<split>/<system>/")
+    cells_.end(result.outcome)
 
 
 def _dry_run(
@@ -222,29 +222,10 @@ def _print_plan(
         return
     for line in lines:
         typer.echo(line)
-    for cell in cells:
-        typer.echo(f"{cell.dataset} ({cell.split})  {cell.retriever}")
-        for stage in cell.stages:
-            work = f"  [{stage.work}]" if stage.work else ""
-            typer.echo(f"    {stage.kind:<10} {stage.state:<8} {stage.why}{work}")
-        if cell.problem:
-            typer.echo(f"    problem    {cell.problem}")
-    todo = sum(any(s.state != "cached" for s in c.stages) or bool(c.problem) for c in cells)
-    typer.echo(f"{len(cells)} cells: {len(cells) - todo} stored, {todo} to do; metrics: {', '.join(metrics)}")
+    cells_.show(cells, metrics)
 
 
 def _echo_json(value: Any) -> None:
     import json
 
     typer.echo(json.dumps(value, indent=2))
-
-
-def _exit(outcome: Outcome) -> None:
-    """Says what failed, and exits as `seekbench run` does."""
-    for failure in outcome.failures:
-        typer.echo(
-            f"failed: {failure.dataset} ({failure.split}) {failure.retriever}: {failure.cause}", err=True
-        )
-    if outcome.failures:
-        all_wrong_input = not outcome.records and all(f.user_error for f in outcome.failures)
-        raise typer.Exit(common.WRONG_INPUT if all_wrong_input else common.FAILED)

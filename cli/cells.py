@@ -1,0 +1,76 @@
+"""What commands that run cells share: the context, the plan as text, how failures end a command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from seekbench.cli import common
+
+if TYPE_CHECKING:
+    from seekbench.plan import CellPlan
+    from seekbench.progress import Progress
+    from seekbench.runner import Outcome
+
+
+def context_of(progress: Progress, offline: bool, device: str, threads: int | None, trust: bool) -> Any:
+    import os
+    import re
+
+    from seekbench.errors import InputError
+    from seekbench.retrievers.protocol import Context
+
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]+)?", device):
+        raise InputError(
+            f"unknown device '{device}'", where="--device", remedy="auto, cpu, cuda, cuda:1 or mps"
+        )
+    if offline:
+        # The hub's libraries read these when they are imported, which happens after this point.
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    context = Context(progress=progress, device=device, offline=offline, trust_remote_code=trust)
+    if threads:
+        context.threads = threads
+    return context
+
+
+def progress_of(json_: bool) -> Progress:
+    from seekbench.progress import JsonProgress, PlainProgress, RichProgress
+
+    if json_:
+        return JsonProgress(sys.stdout)
+    return RichProgress() if common.is_terminal() else PlainProgress()
+
+
+def traceback(error: BaseException) -> None:
+    import os
+    import traceback as traces
+
+    if os.environ.get("SEEKBENCH_TRACEBACK"):
+        traces.print_exception(error)
+
+
+def show(cells: Sequence[CellPlan], metrics: Sequence[str]) -> None:
+    """Prints a plan."""
+    for cell in cells:
+        typer.echo(f"{cell.dataset} ({cell.split})  {cell.retriever}")
+        for stage in cell.stages:
+            work = f"  [{stage.work}]" if stage.work else ""
+            typer.echo(f"    {stage.kind:<10} {stage.state:<8} {stage.why}{work}")
+        if cell.problem:
+            typer.echo(f"    problem    {cell.problem}")
+    todo = sum(any(s.state != "cached" for s in c.stages) or bool(c.problem) for c in cells)
+    typer.echo(f"{len(cells)} cells: {len(cells) - todo} stored, {todo} to do; metrics: {', '.join(metrics)}")
+
+
+def end(outcome: Outcome) -> None:
+    """Says what failed, and exits accordingly."""
+    for failure in outcome.failures:
+        typer.echo(
+            f"failed: {failure.dataset} ({failure.split}) {failure.retriever}: {failure.cause}", err=True
+        )
+    if outcome.failures:
+        all_wrong_input = not outcome.records and all(f.user_error for f in outcome.failures)
+        raise typer.Exit(common.WRONG_INPUT if all_wrong_input else common.FAILED)

@@ -138,6 +138,8 @@ class Retriever(Protocol):
 
     Optional: `release()` lets go of a loaded model; `timed = False` says that its speed means nothing;
     `for_dataset(id, split)` gives the retriever of one dataset; `check_files(datasets)` names missing files;
+    `reference`, of one that approximates an exact search, is the retriever of that search (or None): what the
+    approximation loses is stated beside its figures;
     `trains_on` names a split of training queries (or None), and `with_training(data)` gives the retriever that
     learns from them.
     """

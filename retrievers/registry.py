@@ -28,6 +28,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "seekbench.retrievers.generative.retriever:Generative",
         "a decoder that writes docids (DSI and its descendants), constrained beam search",
     ),
+    "multi_vector": (
+        "seekbench.retrievers.multi_vector.retriever:MultiVector",
+        "a vector a token, late interaction (ColBERT); MUVERA, PLAID and other candidates",
+    ),
     "run_file": ("seekbench.retrievers.run_file:RunFile", "an existing TREC run as a system"),
 }
 

@@ -22,6 +22,7 @@ import numpy as np
 import orjson
 
 from seekbench import hashing
+from seekbench.approximation import compared
 from seekbench.collection import Dataset
 from seekbench.config import RetrieverConfig, RunConfig
 from seekbench.errors import InputError
@@ -49,10 +50,12 @@ def record(
     *,
     context: Context,
     parts: Sequence[Mapping[str, Any]] = (),
+    exact: Found | None = None,
 ) -> dict[str, Any]:
     """Scores a cell and writes its record, or reads back the one that is there if it would be the same.
 
-    parts: of a composite, `training` of the records of those retrievers that it needs and that learnt from a split.
+    exact: of an approximate system, the search that it is compared with. parts: of a composite, `training` of the
+    records of those retrievers that it needs and that learnt from a split.
     """
     folder = records.cell_folder(output, dataset.id, dataset.split, entry.name)
     limited = dataset.source.get("limited")  # by --limit, or by the config
@@ -68,8 +71,10 @@ def record(
             "params": entry.params,
             "limited": limited,
             "baseline": config.baseline,
+            **({"exact": exact.artifact.key} if exact else {}),
             "code": hashing.of_code(
                 __name__,
+                "seekbench.approximation",
                 "seekbench.runs",
                 "seekbench.metrics.judged",
                 "seekbench.metrics.evaluate",
@@ -90,7 +95,7 @@ def record(
         if known:
             (folder / "failure.json").unlink(missing_ok=True)
             return known
-        return _write(config, entry, retriever, dataset, cell, index, folder, key, context, parts)
+        return _write(config, entry, retriever, dataset, cell, index, folder, key, context, parts, exact)
 
 
 def _write(
@@ -104,6 +109,7 @@ def _write(
     key: str,
     context: Context,
     parts: Sequence[Mapping[str, Any]],
+    exact: Found | None,
 ) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
@@ -115,6 +121,14 @@ def _write(
     ids = dataset.queries.ids().to_pylist()
     scores = score(cell.run, dataset.qrels, config.measures, query_ids=ids, exclusion=dataset.exclusion)
     score_seconds = time.perf_counter() - start
+    approximation: dict[str, Any] | None = None
+    if exact is not None:
+        best = score(exact.run, dataset.qrels, config.measures, query_ids=ids, exclusion=dataset.exclusion)
+        approximation = {
+            **compared(cell.run, scores, exact.run, best),
+            "exact_run": exact.artifact.key,
+            "exact_latency_ms": exact.artifact.facts["latency_ms"],
+        }
     facts = cell.artifact.facts
     index_facts = dict(index.facts) if index else {}
     judged = dataset.qrels
@@ -153,6 +167,7 @@ def _write(
         "k": config.k,
         "metrics": _figures(scores),
         "training": _trained(retriever, dataset, scores, context, parts),
+        "approximation": approximation,
         "primary_metric": names[0],
         "baseline": config.baseline,
         "policies": {**POLICIES, "exclusion": dataset.exclusion.kind},

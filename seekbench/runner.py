@@ -178,8 +178,11 @@ def _run_dataset(
             own = replace(context, progress=Labelled(context.progress, label))
             cell, index = _find(entry, retriever, dataset, config.k, cells, store, own, outcome, label)
             cells[entry.name] = cell
+            exact = _exact(entry, retriever, dataset, config.k, cells, store, own, outcome, label)
             learnt = [trained[n] for n in retriever.needs if n in trained]
-            made = record(config, entry, retriever, dataset, cell, index, output, context=own, parts=learnt)
+            made = record(
+                config, entry, retriever, dataset, cell, index, output, context=own, parts=learnt, exact=exact
+            )
             outcome.records.append(made)
             if made["training"]:
                 trained[entry.name] = made["training"]
@@ -189,6 +192,27 @@ def _run_dataset(
             on_error(error)
             _stop_if_hopeless(error)
             _failed(outcome, output, dataset.id, dataset.split, entry.name, error)
+
+
+def _exact(
+    entry: RetrieverConfig,
+    retriever: Retriever,
+    dataset: Dataset,
+    k: int,
+    cells: Mapping[str, Found],
+    store: Store,
+    context: Context,
+    outcome: Outcome,
+    label: str,
+) -> Found | None:
+    """The exact search of a retriever that approximates one; its run is that of the exact system of the same config,
+    where there is one."""
+    reference: Retriever | None = getattr(retriever, "reference", None)
+    if reference is None:
+        return None
+    return _find(
+        entry, reference, dataset, k, cells, store, context, outcome, f"{label} (exact, to compare)"
+    )[0]
 
 
 def _failed(

@@ -34,7 +34,7 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
 _RECIPE_FILE = re.compile(
     r"((?!generation_)[\w-]*config\.json|modules\.json|config_sentence_transformers\.json"
     r"|.*tokenizer.*\.json|vocab\.(txt|json)|dict\.txt|merges\.txt|added_tokens\.json"
-    r"|special_tokens_map\.json|.*\.(model|spm|codes|tiktoken|jinja|py))"
+    r"|artifact\.metadata|special_tokens_map\.json|.*\.(model|spm|codes|tiktoken|jinja|py))"
 )
 #: The same as patterns of the hub, code apart.
 _SMALL_FILES = ("*.json", "*.txt", "*.model", "*.spm", "*.codes", "*.tiktoken", "*.jinja")
@@ -159,6 +159,8 @@ class Checkpoint:
 
     #: Where the hub has a name that states no organisation, looked at first; None where nowhere but by its name.
     organisation: ClassVar[str | None] = "sentence-transformers"
+    #: Patterns of the small files that are fetched from a hub.
+    small_files: ClassVar[tuple[str, ...]] = _SMALL_FILES
     #: How pickled weights become safetensors, for messages.
     conversion: ClassVar[str] = "SentenceTransformer(name).save_pretrained(folder)"
     #: Whether a snapshot of pickled weights in the hub's cache is refused; else the hub is asked for a newer one.
@@ -794,7 +796,7 @@ def _from_hub(kind: type[C], name: str, settings: Settings, *, fetch: bool) -> C
 
     try:
         info = hub.HfApi().model_info(name, revision=settings.revision, files_metadata=True, timeout=20)
-        small = [*_SMALL_FILES, *(["*.py"] if settings.trust_remote_code else [])]
+        small = [*kind.small_files, *(["*.py"] if settings.trust_remote_code else [])]
         ignore = [*(f"{name}/*" for name in _EXPORTS), "*.onnx"]
         folder = Path(
             hub.snapshot_download(name, revision=info.sha, allow_patterns=small, ignore_patterns=ignore)

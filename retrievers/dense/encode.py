@@ -76,10 +76,13 @@ class Encoder:
         if dtype == "auto":
             dtype = str(self.recipe.checkpoint_dtype or "float32").removeprefix("torch.")
         self.dtype = dtype
-        self.model = _load(checkpoint, getattr(torch, dtype), self.device)
+        self.model = self._load(getattr(torch, dtype))
         self._plain = self._takes_plain_text()
         if self.recipe.max_length and self._plain:
             self.model[0].max_seq_length = self.recipe.max_length
+
+    def _load(self, dtype: Any) -> Any:
+        return _load(self.checkpoint, dtype, self.device)
 
     @property
     def modules(self) -> list[str]:
@@ -105,50 +108,64 @@ class Encoder:
 
     def encode(self, texts: list[str], side: str, advance: Callable[[int], None] | None = None) -> Encoded:
         """Vectors of texts, in their order. side: query or document (its prompt is put before each text)."""
-        import torch
-
         if not texts:
             return Encoded(np.empty((0, self.recipe.dim or 0), np.float32), 0, 0)
-        if self.threads and self.device == "cpu" and torch.get_num_threads() != self.threads:
-            torch.set_num_threads(self.threads)
+        self._use_threads()
         prompt = self.recipe.prompt(side)
         if not self._plain:
             return self._encode_by_library(texts, prompt, side, advance)
-        tokenizer = self.model[0].tokenizer
-        with unwarned():
-            rows = tokenizer(
-                [prompt + text for text in texts] if prompt else texts,
-                truncation=bool(self.recipe.max_length),
-                padding=False,
-                max_length=self.recipe.max_length,
-                return_attention_mask=False,
-            )
-        lengths = np.array([len(ids) for ids in rows["input_ids"]])
-        truncated = 0
-        if self.recipe.max_length:
-            # Only a text of full length can have lost something; the tokenizer keeps what it cut off.
-            for row in np.flatnonzero(lengths >= self.recipe.max_length):
-                truncated += bool(rows.encodings[row].overflowing)
+        rows, lengths, truncated = self._tokenized(texts, prompt, self.recipe.max_length)
         extra: dict[str, Any] = {"modality": "text"}
         if prompt:
             extra["prompt_length"] = self._prompt_length(prompt)
         out: Floats | None = None
-        by_length = np.argsort(-lengths, kind="stable")
-        at = 0
-        while at < len(by_length):
-            count = max(1, min(BATCH_TEXTS, self.batch_tokens // max(1, int(lengths[by_length[at]]))))
-            batch = by_length[at : at + count]
+        for batch in self._batches(lengths):
             vectors = self._forward(rows, batch, extra, side)
             if out is None:
                 out = np.empty((len(texts), vectors.shape[1]), dtype=np.float32)
             out[batch] = vectors
-            at += len(batch)
             if advance:
                 advance(len(batch))
         assert out is not None
         return Encoded(self._checked(out), int(lengths.sum()), truncated)
 
-    def _forward(self, rows: Any, batch: npt.NDArray[np.int64], extra: dict[str, Any], side: str) -> Floats:
+    def _use_threads(self) -> None:
+        import torch
+
+        if self.threads and self.device == "cpu" and torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)
+
+    def _tokenized(
+        self, texts: list[str], prompt: str, max_length: int | None
+    ) -> tuple[Any, npt.NDArray[np.int64], int]:
+        """(the tokenizer's output, int64 [texts] tokens of each, how many texts were cut)."""
+        tokenizer = self.model[0].tokenizer
+        with unwarned():
+            rows = tokenizer(
+                [prompt + text for text in texts] if prompt else texts,
+                truncation=bool(max_length),
+                padding=False,
+                max_length=max_length,
+                return_attention_mask=False,
+            )
+        lengths = np.array([len(ids) for ids in rows["input_ids"]], dtype=np.int64)
+        truncated = 0
+        if max_length:
+            # Only a text of full length can have lost something; the tokenizer keeps what it cut off.
+            for row in np.flatnonzero(lengths >= max_length):
+                truncated += bool(rows.encodings[row].overflowing)
+        return rows, lengths, truncated
+
+    def _batches(self, lengths: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+        """Rows of texts of like length, longest first, each batch within the budget of padded tokens."""
+        by_length = np.argsort(-lengths, kind="stable")
+        at = 0
+        while at < len(by_length):
+            count = max(1, min(BATCH_TEXTS, self.batch_tokens // max(1, int(lengths[by_length[at]]))))
+            yield by_length[at : at + count]
+            at += count
+
+    def _forward(self, rows: Any, batch: npt.NDArray[np.int64], extra: dict[str, Any], side: str) -> Any:
         """float32 vectors of one batch; where memory runs out, of its halves, and batches stay that small."""
         try:
             return self._vectors(self._padded(rows, batch) | extra, side)
@@ -163,9 +180,12 @@ class Encoder:
         free_memory(self.device)
         self.batch_tokens = max(1, self.batch_tokens // 2)
         half = len(batch) // 2
-        return np.concatenate(
-            [self._forward(rows, batch[:half], extra, side), self._forward(rows, batch[half:], extra, side)]
+        return self._joined(
+            self._forward(rows, batch[:half], extra, side), self._forward(rows, batch[half:], extra, side)
         )
+
+    def _joined(self, first: Any, second: Any) -> Any:
+        return np.concatenate([first, second])
 
     def _padded(self, rows: Any, batch: npt.NDArray[np.int64]) -> dict[str, Any]:
         """Tensors of a batch, padded to its longest text on the tokenizer's side."""
@@ -192,7 +212,7 @@ class Encoder:
                 arrays["token_type_ids"][line, where] = types[row]
         return {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
 
-    def _vectors(self, features: dict[str, Any], side: str) -> Floats:
+    def _vectors(self, features: dict[str, Any], side: str) -> Any:
         """float32 [texts, dim] of padded tokens, normalised where the recipe says so."""
         import torch
 
@@ -259,44 +279,67 @@ class Encoder:
 def _load(checkpoint: Checkpoint, dtype: Any, device: str) -> Any:
     """The checkpoint as a sentence-transformers model, from its local folder, safetensors only."""
     import sentence_transformers
-    from sentence_transformers.base.modules import Normalize, Transformer
+    from sentence_transformers.base.modules import Normalize
     from sentence_transformers.sentence_transformer.modules import Pooling
 
     recipe, trust = checkpoint.recipe, checkpoint.settings.trust_remote_code
+    with loading(checkpoint, device):
+        if checkpoint.modules:
+            model = sentence_transformers.SentenceTransformer(
+                str(checkpoint.folder),
+                device=device,
+                local_files_only=True,
+                trust_remote_code=trust,
+                model_kwargs=weights_as(dtype),
+            )
+            if recipe.drop_normalize:
+                kept = [m for m in model if not isinstance(m, Normalize)]
+                model = sentence_transformers.SentenceTransformer(modules=kept, device=device)
+        else:
+            transformer = plain_transformer(checkpoint, dtype)
+            pooling = Pooling(transformer.get_embedding_dimension(), recipe.pooling)
+            model = sentence_transformers.SentenceTransformer(modules=[transformer, pooling], device=device)
+    return ready(model)
+
+
+def weights_as(dtype: Any) -> dict[str, Any]:
+    """What transformers is told of the weights: no pickles, and its own choice of attention (sdpa), since a checkpoint
+    may not force one that needs more packages."""
+    return {"dtype": dtype, "use_safetensors": True}
+
+
+def plain_transformer(checkpoint: Checkpoint, dtype: Any, **more: Any) -> Any:
+    """The first module of sentence-transformers over the files that transformers reads."""
+    from sentence_transformers.base.modules import Transformer
+
+    common = {"local_files_only": True, "trust_remote_code": checkpoint.settings.trust_remote_code}
+    return Transformer(
+        str(checkpoint.folder / checkpoint.transformer_folder),
+        model_kwargs=weights_as(dtype) | common,
+        processor_kwargs=dict(common),
+        config_kwargs=dict(common),
+        # Text in, token vectors out: a chat template of the tokenizer must not wrap the texts.
+        modality_config={"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+        module_output_name="token_embeddings",
+        **more,
+    )
+
+
+def ready(model: Any) -> Any:
+    """The model for inference: what comes after the transformer computes in float32."""
+    model.eval()
+    for module in list(model)[1:]:
+        module.float()
+    return model
+
+
+@contextmanager
+def loading(checkpoint: Checkpoint, device: str) -> Iterator[None]:
+    """Around what loads a checkpoint: errors in a line, and no weights that the files lack."""
     folder = str(checkpoint.folder)
-    # sdpa is what transformers takes by default; a checkpoint may not force an attention that needs more
-    # packages.
-    arguments: dict[str, Any] = {"dtype": dtype, "use_safetensors": True}
     try:
         with quiet() as heard:
-            if checkpoint.modules:
-                model = sentence_transformers.SentenceTransformer(
-                    folder,
-                    device=device,
-                    local_files_only=True,
-                    trust_remote_code=trust,
-                    model_kwargs=arguments,
-                )
-                if recipe.drop_normalize:
-                    kept = [m for m in model if not isinstance(m, Normalize)]
-                    model = sentence_transformers.SentenceTransformer(modules=kept, device=device)
-            else:
-                common = {"local_files_only": True, "trust_remote_code": trust}
-                transformer = Transformer(
-                    folder,
-                    model_kwargs=arguments | common,
-                    processor_kwargs=dict(common),
-                    config_kwargs=dict(common),
-                    # Text in, token vectors out: a chat template of the tokenizer must not wrap the texts.
-                    modality_config={
-                        "text": {"method": "forward", "method_output_name": "last_hidden_state"}
-                    },
-                    module_output_name="token_embeddings",
-                )
-                pooling = Pooling(transformer.get_embedding_dimension(), recipe.pooling)
-                model = sentence_transformers.SentenceTransformer(
-                    modules=[transformer, pooling], device=device
-                )
+            yield
     except (ValueError, OSError, ImportError, KeyError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise SeekbenchError(f"{checkpoint.name} does not fit into the memory of {device}") from error
@@ -309,10 +352,6 @@ def _load(checkpoint: Checkpoint, dtype: Any, device: str) -> Any:
             "which would be random numbers",
             where=folder,
         )
-    model.eval()
-    for module in list(model)[1:]:
-        module.float()
-    return model
 
 
 @contextmanager

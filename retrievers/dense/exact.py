@@ -119,7 +119,7 @@ class Exact:
     def _torch(self, queries: Floats, count: int) -> tuple[Ints, Floats]:
         import torch
 
-        with _full_precision(), torch.inference_mode():
+        with full_precision(), torch.inference_mode():
             left = torch.from_numpy(queries).to(self.device)
             best_values: Any = None
             best_rows: Any = None
@@ -185,7 +185,7 @@ class Exact:
             return
         import torch
 
-        with _full_precision(), torch.inference_mode():
+        with full_precision(), torch.inference_mode():
             left = torch.from_numpy(queries).to(self.device)
             for at in range(0, len(self.vectors), DOCUMENT_BLOCK):
                 block = torch.from_numpy(np.array(self.vectors[at : at + DOCUMENT_BLOCK])).to(self.device)
@@ -233,7 +233,7 @@ def _merged(best: tuple[Ints, Floats] | None, new: tuple[Ints, Floats], count: i
     return np.take_along_axis(rows, keep, axis=1), np.take_along_axis(values, keep, axis=1)
 
 
-class _full_precision:  # noqa: N801  (used as a function)
+class full_precision:  # noqa: N801  (used as a function)
     """float32 products in float32: TF32 and bfloat16 shortcuts are off inside, and restored after."""
 
     def __enter__(self) -> None:

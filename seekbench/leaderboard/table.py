@@ -18,7 +18,7 @@ import orjson
 
 from seekbench import tables
 from seekbench.errors import InputError, did_you_mean
-from seekbench.leaderboard import generative, records
+from seekbench.leaderboard import approximate, generative, records
 from seekbench.leaderboard.board import ALPHA, Cell, Leaderboard, Row
 from seekbench.leaderboard.per_query import PerQuery
 from seekbench.leaderboard.subset import DAGGER, subset_notes, subset_of, twin_of
@@ -136,6 +136,7 @@ def _coverage(
         if cut > 0.05:
             notes.append(f"{system}: {cut:.0%} of the documents of {dataset} are cut at the model's length")
         notes += generative.notes(system, record, measure)
+        notes += approximate.notes(system, record, measure)
     # What holds for a system whatever the dataset is said once.
     return list(dict.fromkeys(notes))
 

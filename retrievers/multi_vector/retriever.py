@@ -1,0 +1,301 @@
+"""`type: multi_vector`: token vectors, late interaction, and what finds documents to score.
+
+Token vectors of a corpus are made once, in the index of the exact system (every document scored, vectors as stored
+first); compressed stores and indexes of candidates are derived from it and lie in indexes of their own. The exact
+system is also what an approximation is compared with.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import orjson
+
+from seekbench.errors import SeekbenchError
+from seekbench.retrievers import protocol
+from seekbench.retrievers.dense.checkpoint import resolve_as
+from seekbench.retrievers.multi_vector import candidates as candidates_
+from seekbench.retrievers.multi_vector.candidates import ExactParams
+from seekbench.retrievers.multi_vector.checkpoint import TokenCheckpoint
+from seekbench.retrievers.multi_vector.encode import TokenEncoder
+from seekbench.retrievers.multi_vector.params import MultiVectorParams
+from seekbench.retrievers.multi_vector.passages import Passages
+from seekbench.retrievers.multi_vector.searcher import MultiVectorSearcher
+from seekbench.retrievers.multi_vector.tokens import Tokens
+from seekbench.retrievers.multi_vector.writing import write_tokens
+from seekbench.retrievers.protocol import Context, TextView
+from seekbench.store import write_atomic
+
+_FACTS = "multi_vector.json"
+#: Fields that the vectors of documents depend on.
+_ENCODING = frozenset(
+    {
+        "model", "revision", "document_prompt", "document_length", "skip", "dtype", "pooling", "pruning", "vectors",
+        "batch_tokens", "shard",  # the company of a text in a batch moves its last bits
+    }
+)  # fmt: skip
+
+
+class MultiVector:
+    """A vector a token, scored by late interaction; see docs/retrievers.md."""
+
+    Params: ClassVar[type[protocol.Params]] = MultiVectorParams
+    index_params: ClassVar[frozenset[str]] = _ENCODING | {"compression"}
+    search_params: ClassVar[frozenset[str]] = frozenset(
+        {"query_prompt", "query_length", "expansion", "candidates"}
+    )
+    modules: ClassVar[tuple[str, ...]] = (
+        "seekbench.retrievers.dense.checkpoint",
+        "seekbench.retrievers.dense.encode",
+        "seekbench.retrievers.dense.exact",
+        "seekbench.retrievers.dense.ann",
+        *(
+            f"seekbench.retrievers.multi_vector.{name}"
+            for name in (
+                "candidates", "centroids", "checkpoint", "encode", "fde", "fde_kernels", "heuristic", "kernels",
+                "maxsim", "muvera", "params", "passages", "plaid", "plaid_kernels", "pooling", "residual",
+                "retriever", "searcher", "tokens", "writing", "compression",
+            )
+        ),
+        "seekbench.retrievers.multi_vector",
+    )  # fmt: skip
+    indexes = True
+
+    def __init__(self, params: MultiVectorParams) -> None:
+        self.params = params
+        self._checkpoints: dict[tuple[bool, bool], TokenCheckpoint] = {}
+        #: The loaded model, shared with the exact system: one entry or none.
+        self._loaded: dict[str, TokenEncoder] = {}
+        self._exact: MultiVector | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        chosen = self.params.candidates
+        return (chosen.of,) if chosen.type == "rerank" else ()
+
+    # -- the exact system of the same vectors -----------------------------------------------------------------
+
+    @property
+    def exact(self) -> MultiVector:
+        """The system that scores every document on the vectors as stored first; it shares what is loaded."""
+        if self.params.plain and self.params.candidates.type == "exact":
+            return self
+        if self._exact is None:
+            params = self.params.model_copy(
+                update={"candidates": ExactParams.model_validate({}), "compression": None}
+            )
+            self._exact = MultiVector(params)
+        self._exact._checkpoints, self._exact._loaded = self._checkpoints, self._loaded
+        return self._exact
+
+    @property
+    def reference(self) -> MultiVector | None:
+        """What an approximation is compared with; None where there is nothing to compare."""
+        approximate = (
+            self.params.candidates.type in candidates_.METHODS or self.params.compression is not None
+        )
+        return self.exact if self.params.compare and approximate else None
+
+    # -- facts --------------------------------------------------------------------------------------------------
+
+    def checkpoint(self, context: Context, *, fetch: bool = False) -> TokenCheckpoint:
+        """The resolved files; with `fetch` the weights are on disk."""
+        key = (context.trust_remote_code, context.offline)
+        known = self._checkpoints.get(key)
+        if known is None or (fetch and not known.complete):
+            settings = self.params.settings(context)
+            found = resolve_as(TokenCheckpoint, settings, offline=context.offline, fetch=fetch)
+            if known and (found.weights_hash, found.files_hash) != (known.weights_hash, known.files_hash):
+                self._checkpoints.clear()
+                raise SeekbenchError(f"{found.name} changed while it was being read; run again")
+            known = self._checkpoints[key] = found
+        return known
+
+    def identity(self, *, context: Context) -> Mapping[str, Any]:
+        checkpoint = self.checkpoint(context)
+        names = ("torch", "transformers", "tokenizers", "sentence-transformers", "numba", "faiss-cpu")
+        return {
+            "weights": checkpoint.weights_hash,
+            "files": checkpoint.files_hash,
+            "versions": {name: version(name) for name in names},
+        }
+
+    def recipe(self, documents: TextView, *, context: Context) -> Mapping[str, Any]:
+        """What the index depends on beyond its parameters: the adapter of the documents' language, and what of the
+        parameters of the candidates their index depends on."""
+        return {
+            "adapter": self.checkpoint(context).adapter(documents.language),
+            "candidates": candidates_.index_part(self.params.candidates),
+        }
+
+    def describe(self, *, context: Context) -> Mapping[str, Any]:
+        """The recipe as applied, where the files came from, and the size of the model."""
+        checkpoint = self.checkpoint(context)
+        recipe, p = checkpoint.recipe, self.params
+        expansion = recipe.expansion
+        return {
+            "model": p.model if checkpoint.source.kind == "local" else checkpoint.name,
+            "source": checkpoint.source.kind,
+            "folder": str(checkpoint.folder),
+            "revision": checkpoint.source.revision,
+            "weights": checkpoint.weights,
+            "layout": recipe.layout,
+            "model_type": recipe.model_type,
+            "dim": recipe.dim,
+            "projected": recipe.projected,
+            "query_prompt": recipe.query_prompt,
+            "document_prompt": recipe.document_prompt,
+            "query_length": recipe.query_length,
+            "document_length": recipe.document_length,
+            "expansion": expansion and expansion.as_st(),
+            "skip": "".join(recipe.skip) if all(len(s) == 1 for s in recipe.skip) else list(recipe.skip),
+            "languages": len(recipe.languages),
+            "dtype": p.dtype,
+            "vectors": p.vectors,
+            "compression": p.compression and p.compression.model_dump(),
+            "candidates": p.candidates.model_dump(mode="json"),
+            "parameters": checkpoint.parameters,
+            "remote_code": context.trust_remote_code,
+            "warnings": list(recipe.warnings),
+            "similarity": "maxsim",
+        }
+
+    def render(self, texts: list[str], side: str, *, context: Context) -> list[str]:
+        """Marker and text, as tokenized (truncation and expansion come after)."""
+        prompt = self.checkpoint(context).recipe.prompt(side)
+        return [prompt + text for text in texts]
+
+    def encoder(self, context: Context) -> TokenEncoder:
+        """The loaded model; loaded once for index and search."""
+        from seekbench.retrievers.dense.encode import pick_device
+
+        device = pick_device(context.device)
+        known = self._loaded.get(device)
+        if known is not None:
+            return known
+        self.release()
+        checkpoint = self.checkpoint(context, fetch=True)
+        for warning in checkpoint.recipe.warnings:
+            context.progress.note(warning)
+        _ = checkpoint.weights_hash, checkpoint.files_hash
+        try:
+            encoder = TokenEncoder(
+                checkpoint,
+                dtype=self.params.dtype,
+                device=device,
+                threads=context.threads,
+                batch_tokens=self.params.batch_tokens,
+            )
+        finally:
+            # A file that was half written gives errors of its own; this one says why.
+            checkpoint.verify()
+        self._loaded[device] = encoder
+        return encoder
+
+    def release(self) -> None:
+        """Lets go of the loaded model; it is loaded again when it is needed."""
+        on_gpu = any(device != "cpu" for device in self._loaded)
+        if self._loaded:
+            self._loaded.clear()
+            gc.collect()
+        if on_gpu:
+            import torch
+
+            torch.cuda.empty_cache()
+
+    # -- index --------------------------------------------------------------------------------------------------
+
+    def index(self, documents: TextView, folder: Path, *, context: Context) -> Mapping[str, Any]:
+        """Token vectors (of the exact system), or what is derived from them."""
+        if self.params.plain:
+            return self._index_vectors(documents, folder, context=context)
+        return self._index_derived(documents, folder, context=context)
+
+    def _index_vectors(self, documents: TextView, folder: Path, *, context: Context) -> Mapping[str, Any]:
+        """`tokens/` and passages.npy, which says which documents share vectors."""
+        started = time.monotonic()
+        passages = Passages.find(documents) if len(documents) else Passages(np.empty(0, np.int32))
+        np.save(folder / "passages.npy", passages.of)
+        tokens = write_tokens(self, documents, passages, folder, context=context)
+        facts = dict(tokens.facts)
+        read = max(1, len(passages))
+        return {
+            "bytes": tokens.bytes + (folder / "passages.npy").stat().st_size,
+            "documents": len(documents),
+            "passages": len(passages),
+            "dim": tokens.dim,
+            "vectors": tokens.count,
+            "bytes_per_document": tokens.bytes / max(1, len(documents)),
+            "bytes_per_vector": tokens.bytes_per_token,
+            "tokens": int(facts.get("read", 0)),
+            "truncated": int(facts.get("truncated", 0)),
+            "truncation_rate": facts.get("truncated", 0) / read,
+            "encode_seconds": facts.get("seconds", 0.0),
+            "seconds": time.monotonic() - started,
+        }
+
+    def _base(self, documents: TextView, folder: Path, context: Context) -> tuple[Path, Mapping[str, Any]]:
+        """The index of the exact system, from the store or made in `folder`."""
+        exact = self.exact
+        if context.shared is not None:
+            return context.shared("multi_vector", exact, documents)
+        place = folder / "vectors"
+        place.mkdir(parents=True, exist_ok=True)
+        known = place / _FACTS
+        if not known.exists():
+            write_atomic(known, orjson.dumps(dict(exact.index(documents, place, context=context))))
+        return place, orjson.loads(known.read_bytes())
+
+    def _index_derived(self, documents: TextView, folder: Path, *, context: Context) -> Mapping[str, Any]:
+        from seekbench.retrievers.multi_vector.compression import compress
+
+        base, vectors = self._base(documents, folder, context)
+        tokens = Tokens(base / "tokens")
+        p, parts = self.params, {"encode": float(vectors["encode_seconds"])}
+        facts: dict[str, Any] = {
+            name: vectors[name]
+            for name in ("documents", "passages", "dim", "vectors", "tokens", "truncated", "truncation_rate")
+        }
+        size = {"vectors": int(vectors["bytes"])}
+        began = time.monotonic()
+        if p.compression is not None:
+            stored, compressed = compress(tokens, p.compression, folder / "compressed", context=context)
+            size["vectors"] = stored.bytes
+            facts["compression"] = {"bytes_per_vector": stored.bytes_per_token, **compressed}
+            parts["compress"] = time.monotonic() - began
+        began = time.monotonic()
+        if p.candidates.type in candidates_.METHODS:
+            made = dict(candidates_.build(p.candidates, tokens, folder / "candidates", context=context))
+            size["candidates"] = int(made["bytes"])
+            facts["candidates"] = made
+            parts["candidates"] = time.monotonic() - began
+        documents_ = max(1, len(documents))
+        return {
+            **facts,
+            "bytes": sum(size.values()),
+            "bytes_by_part": size,
+            "bytes_per_document": sum(size.values()) / documents_,
+            "parts_seconds": parts,
+            "seconds": sum(parts.values()),
+        }
+
+    def open(self, folder: Path | None, documents: TextView, *, context: Context) -> MultiVectorSearcher:
+        if folder is None:
+            raise SeekbenchError("no index of token vectors")
+        base = folder if self.params.plain else self._base(documents, folder, context)[0]
+        compressed = folder / "compressed"
+        full = Tokens(base / "tokens")
+        tokens = full if self.params.compression is None else Tokens(compressed)
+        method = None
+        if self.params.candidates.type in candidates_.METHODS:
+            method = candidates_.open_method(
+                self.params.candidates, full, folder / "candidates", context=context
+            )
+        self.encoder(context)  # loading a model is no part of the first query's time
+        return MultiVectorSearcher(self, tokens, Passages.load(base / "passages.npy"), documents, method)

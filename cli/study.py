@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from seekbench.progress import Progress
     from seekbench.retrievers.protocol import Context
     from seekbench.studies import growing as growing_
+    from seekbench.studies import muvera as muvera_
     from seekbench.studies import scaling as scaling_
     from seekbench.tables import Grid
 
@@ -143,6 +144,49 @@ def growing(
     )  # fmt: skip
 
 
+@app.command("muvera")
+@common.handled
+def muvera(
+    study: Annotated[
+        str, typer.Argument(help="A study file (`study: muvera`), or the name of a shipped one.")
+    ],
+    output: Annotated[Path | None, _OUTPUT] = None,
+    metric: Annotated[list[str] | None, _METRIC] = None,
+    format: Annotated[Format, figures.FORMAT] = Format.table,
+    set_: Annotated[list[str] | None, _SET] = None,
+    dry_run: Annotated[bool, _DRY_RUN] = False,
+    explain: Annotated[bool, _EXPLAIN] = False,
+    offline: Annotated[bool, _OFFLINE] = False,
+    device: Annotated[str, _DEVICE] = "auto",
+    threads: Annotated[int | None, _THREADS] = None,
+    store: Annotated[Path | None, _STORE] = None,
+    trust_remote_code: Annotated[bool, _TRUST] = False,
+) -> None:
+    """Candidates of late interaction: recall of MUVERA's encodings, the single-vector heuristic and PLAID.
+
+    Every method proposes documents over the same token vectors; the table says how many of the exact search's first
+    documents are among N of them, and what re-ranking those loses. Interrupt it at any time: the same command
+    continues. Exit codes: 0 all good, 1 a cell failed, 2 the file or the data is wrong, 130 interrupted.
+
+    Example:  seekbench study muvera studies/muvera --set candidates=[10,100] --dry-run
+    """
+    from seekbench.studies import muvera as studies
+    from seekbench.studies import muvera_table
+
+    def grids(result: muvera_.Result) -> list[Grid]:
+        if format is Format.csv:
+            return [muvera_table.wide_grid(result, metric)]
+        return muvera_table.grids(result, metric)
+
+    context = partial(
+        cells_.context_of, offline=offline, device=device, threads=threads, trust=trust_remote_code
+    )
+    _run(
+        studies, muvera_table, study, output, metric, format, set_, dry_run, explain, store, context, grids,
+        parts="measured", part=None,
+    )  # fmt: skip
+
+
 def _run(
     studies: Any,
     tables: Any,
@@ -158,12 +202,12 @@ def _run(
     grids: Callable[[Any], list[Grid]],
     *,
     parts: str,
-    part: str,
+    part: str | None,
 ) -> None:
     """Runs a study and prints its tables.
 
     studies, tables: the study's modules. parts: what JSON calls the datasets' parts; part: how a folder of results
-    names one.
+    names one, None where there are no such folders.
     """
     from seekbench.store import Store
     from seekbench.studies.common import chosen_metrics
@@ -194,7 +238,8 @@ def _run(
     written = tables.write(folder, result)
     if format is Format.table:
         typer.echo(f"\ntables and pictures: {', '.join(str(p) for p in written)}")
-        typer.echo(f"records, scores per query, runs: {folder}/<dataset>__{part}/<split>/<system>/")
+        if part is not None:
+            typer.echo(f"records, scores per query, runs: {folder}/<dataset>__{part}/<split>/<system>/")
     cells_.end(result.outcome)
 
 

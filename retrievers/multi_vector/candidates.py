@@ -55,7 +55,11 @@ class PlaidCandidates(PlaidParams):
     """PLAID: centroids of token vectors, in stages."""
 
     type: Literal["plaid"] = "plaid"
-    depth: int | None = _DEPTH
+    depth: int | None = Field(
+        None,
+        ge=1,
+        description="documents that are scored by late interaction; all that stage 3 keeps where not stated",
+    )
 
 
 class HeuristicCandidates(HeuristicParams):
@@ -85,6 +89,12 @@ class Method(Protocol):
 
     def candidates(self, queries: Packed, count: int, *, context: Context, k: int | None = None) -> Ints:
         """int64 [queries, <= count]: passages, best first, padded with -1. k: hits that are wanted in the end."""
+
+
+def depth_of(params: Any, k: int, passages: int) -> int:
+    """How many passages are scored for k hits."""
+    unstated = passages if params.type == "plaid" else k  # its stages say how many they keep
+    return min(params.depth or unstated, passages)
 
 
 def method_class(type: str) -> Any:

@@ -10,9 +10,11 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from seekbench.retrievers import protocol
 from seekbench.retrievers.dense.checkpoint import place
+from seekbench.retrievers.generative.examples import Input
 from seekbench.retrievers.multi_vector.candidates import CandidatesParams, ExactParams
 from seekbench.retrievers.multi_vector.checkpoint import Expansion, TokenSettings
 from seekbench.retrievers.multi_vector.pooling import Pooling, Pruning
+from seekbench.retrievers.multi_vector.training import TrainingParams
 from seekbench.retrievers.protocol import Context
 
 
@@ -73,6 +75,17 @@ class MultiVectorParams(protocol.Params):
         description="which documents are scored: exact (all), muvera, plaid, heuristic, or rerank another retriever's",
         discriminator="type",
     )
+    train: str | None = Field(
+        None, description="split whose queries may be learnt from; never the evaluated one"
+    )
+    inputs: tuple[Input, ...] = Field(
+        (),
+        description="kinds of training texts, as of `generative`; queries of the split, or sentences and keywords of "
+        "documents, where not stated",
+    )
+    training: TrainingParams | None = Field(
+        None, description="trains the checkpoint on this corpus before it encodes"
+    )
     compare: bool = Field(
         True,
         description="state what an approximation loses: exact search over uncompressed vectors is run once, too",
@@ -90,6 +103,24 @@ class MultiVectorParams(protocol.Params):
     def model_post_init(self, context: Any, /) -> None:
         base = (context or {}).get("base")
         self._base = None if base is None else Path(base).absolute()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_inputs(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("training") is not None and not value.get("inputs"):
+            kinds = ["queries"] if value.get("train") else ["sentences", "keywords"]
+            return {**value, "inputs": [{"kind": kind} for kind in kinds]}
+        return value
+
+    @model_validator(mode="after")
+    def _training_is_whole(self) -> Self:
+        if self.training is None:
+            for name in ("train", "inputs"):
+                if getattr(self, name):
+                    raise ValueError(f"`{name}` is of a system that trains; add `training`, or leave it out")
+        elif self.train is None and any(entry.kind == "queries" for entry in self.inputs):
+            raise ValueError("the input `queries` needs a training split, e.g. train: train")
+        return self
 
     @field_validator("compression", mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,7 +30,7 @@ from seekbench.retrievers.multi_vector.passages import Passages
 from seekbench.retrievers.multi_vector.searcher import MultiVectorSearcher
 from seekbench.retrievers.multi_vector.tokens import Tokens
 from seekbench.retrievers.multi_vector.writing import write_tokens
-from seekbench.retrievers.protocol import Context, TextView
+from seekbench.retrievers.protocol import Context, TextView, TrainingData
 from seekbench.store import write_atomic
 
 _FACTS = "multi_vector.json"
@@ -37,6 +38,7 @@ _FACTS = "multi_vector.json"
 _ENCODING = frozenset(
     {
         "model", "revision", "document_prompt", "document_length", "skip", "dtype", "pooling", "pruning", "vectors",
+        "train", "inputs", "training",
         "batch_tokens", "shard",  # the company of a text in a batch moves its last bits
     }
 )  # fmt: skip
@@ -67,8 +69,10 @@ class MultiVector:
     )  # fmt: skip
     indexes = True
 
-    def __init__(self, params: MultiVectorParams) -> None:
-        self.params = params
+    def __init__(self, params: MultiVectorParams, training: TrainingData | None = None) -> None:
+        self.params, self.training = params, training
+        #: Folder of the model that was trained on the documents, once they were seen.
+        self._trained: Path | None = None
         self._checkpoints: dict[tuple[bool, bool], TokenCheckpoint] = {}
         #: The loaded model, shared with the exact system: one entry or none.
         self._loaded: dict[str, TokenEncoder] = {}
@@ -90,7 +94,7 @@ class MultiVector:
             params = self.params.model_copy(
                 update={"candidates": ExactParams.model_validate({}), "compression": None}
             )
-            self._exact = MultiVector(params)
+            self._exact = MultiVector(params, self.training)
         self._exact._checkpoints, self._exact._loaded = self._checkpoints, self._loaded
         return self._exact
 
@@ -102,10 +106,36 @@ class MultiVector:
         )
         return self.exact if self.params.compare and approximate else None
 
+    # -- training -----------------------------------------------------------------------------------------------
+
+    @property
+    def trains_on(self) -> str | None:
+        return self.params.train
+
+    def with_training(self, data: TrainingData) -> MultiVector:
+        """The retriever of one dataset. It shares no model: another dataset's training gives another one."""
+        bound = MultiVector(self.params, data)
+        bound._checkpoints = self._checkpoints
+        return bound
+
+    def _prepare(self, documents: TextView, folder: Path, context: Context) -> Mapping[str, Any] | None:
+        """Trains the model, or finds the one that was trained on these documents; facts of its training."""
+        if self.params.training is None:
+            return None
+        from seekbench.retrievers.multi_vector.trained import trained
+
+        if self.params.train and self.training is None:
+            raise SeekbenchError("the training split was not given to this retriever")
+        place, facts = trained(self, documents, folder, context=context)
+        if place != self._trained:
+            self.release()
+            self._trained = place
+        return facts
+
     # -- facts --------------------------------------------------------------------------------------------------
 
-    def checkpoint(self, context: Context, *, fetch: bool = False) -> TokenCheckpoint:
-        """The resolved files; with `fetch` the weights are on disk."""
+    def base_checkpoint(self, context: Context, *, fetch: bool = False) -> TokenCheckpoint:
+        """The resolved files of `model`; with `fetch` the weights are on disk."""
         key = (context.trust_remote_code, context.offline)
         known = self._checkpoints.get(key)
         if known is None or (fetch and not known.complete):
@@ -117,20 +147,34 @@ class MultiVector:
             known = self._checkpoints[key] = found
         return known
 
+    def checkpoint(self, context: Context, *, fetch: bool = False) -> TokenCheckpoint:
+        """The files of the model that encodes: those of `model`, or of what was trained from it."""
+        if self._trained is None:
+            return self.base_checkpoint(context, fetch=fetch)
+        settings = replace(self.params.settings(context), model=str(self._trained), revision=None)
+        return resolve_as(TokenCheckpoint, settings, offline=True)
+
     def identity(self, *, context: Context) -> Mapping[str, Any]:
-        checkpoint = self.checkpoint(context)
+        checkpoint, data = self.base_checkpoint(context), self.training
         names = ("torch", "transformers", "tokenizers", "sentence-transformers", "numba", "faiss-cpu")
         return {
             "weights": checkpoint.weights_hash,
             "files": checkpoint.files_hash,
+            "training": None if data is None else {"split": data.split, "content": data.content_hash},
             "versions": {name: version(name) for name in names},
         }
 
     def recipe(self, documents: TextView, *, context: Context) -> Mapping[str, Any]:
         """What the index depends on beyond its parameters: the adapter of the documents' language, and what of the
         parameters of the candidates their index depends on."""
+        learnt: dict[str, Any] = {}
+        if self.params.training is not None:
+            from seekbench.retrievers.multi_vector.trained import depends_on
+
+            learnt = {"training": depends_on(self, context=context)}
         return {
-            "adapter": self.checkpoint(context).adapter(documents.language),
+            **learnt,
+            "adapter": self.base_checkpoint(context).adapter(documents.language),
             "candidates": candidates_.index_part(self.params.candidates),
         }
 
@@ -140,7 +184,8 @@ class MultiVector:
         recipe, p = checkpoint.recipe, self.params
         expansion = recipe.expansion
         return {
-            "model": p.model if checkpoint.source.kind == "local" else checkpoint.name,
+            "model": p.model if p.training or checkpoint.source.kind == "local" else checkpoint.name,
+            "trained": p.training is not None,
             "source": checkpoint.source.kind,
             "folder": str(checkpoint.folder),
             "revision": checkpoint.source.revision,
@@ -213,18 +258,23 @@ class MultiVector:
 
     def index(self, documents: TextView, folder: Path, *, context: Context) -> Mapping[str, Any]:
         """Token vectors (of the exact system), or what is derived from them."""
+        folder.mkdir(parents=True, exist_ok=True)
         if self.params.plain:
             return self._index_vectors(documents, folder, context=context)
         return self._index_derived(documents, folder, context=context)
 
     def _index_vectors(self, documents: TextView, folder: Path, *, context: Context) -> Mapping[str, Any]:
         """`tokens/` and passages.npy, which says which documents share vectors."""
-        started = time.monotonic()
+        learnt = self._prepare(documents, folder, context)
         passages = Passages.find(documents) if len(documents) else Passages(np.empty(0, np.int32))
         np.save(folder / "passages.npy", passages.of)
         tokens = write_tokens(self, documents, passages, folder, context=context)
         facts = dict(tokens.facts)
         read = max(1, len(passages))
+        # Over all calls that an interrupted corpus took.
+        parts = {"encode": float(facts.get("seconds", 0.0))}
+        if learnt is not None:
+            parts["training"] = float(learnt["seconds"])
         return {
             "bytes": tokens.bytes + (folder / "passages.npy").stat().st_size,
             "documents": len(documents),
@@ -236,8 +286,9 @@ class MultiVector:
             "tokens": int(facts.get("read", 0)),
             "truncated": int(facts.get("truncated", 0)),
             "truncation_rate": facts.get("truncated", 0) / read,
-            "encode_seconds": facts.get("seconds", 0.0),
-            "seconds": time.monotonic() - started,
+            **({} if learnt is None else {"training": learnt}),
+            "parts_seconds": parts,
+            "seconds": sum(parts.values()),
         }
 
     def _base(self, documents: TextView, folder: Path, context: Context) -> tuple[Path, Mapping[str, Any]]:
@@ -257,7 +308,7 @@ class MultiVector:
 
         base, vectors = self._base(documents, folder, context)
         tokens = Tokens(base / "tokens")
-        p, parts = self.params, {"encode": float(vectors["encode_seconds"])}
+        p, parts = self.params, dict(vectors["parts_seconds"])
         facts: dict[str, Any] = {
             name: vectors[name]
             for name in ("documents", "passages", "dim", "vectors", "tokens", "truncated", "truncation_rate")
@@ -297,5 +348,6 @@ class MultiVector:
             method = candidates_.open_method(
                 self.params.candidates, full, folder / "candidates", context=context
             )
+        self._prepare(documents, base if context.stored is None else folder, context)
         self.encoder(context)  # loading a model is no part of the first query's time
         return MultiVectorSearcher(self, tokens, Passages.load(base / "passages.npy"), documents, method)

@@ -9,7 +9,7 @@ import numpy as np
 
 from seekbench.errors import SeekbenchError
 from seekbench.retrievers.multi_vector import maxsim
-from seekbench.retrievers.multi_vector.candidates import Method
+from seekbench.retrievers.multi_vector.candidates import Method, depth_of
 from seekbench.retrievers.multi_vector.maxsim import Ints, Packed
 from seekbench.retrievers.multi_vector.passages import Passages
 from seekbench.retrievers.multi_vector.tokens import Tokens
@@ -64,7 +64,7 @@ class MultiVectorSearcher:
             return run
         if chosen.type == "rerank":
             return self._rerank(packed, context.runs[chosen.of], chosen.depth, k, context)
-        return self._found(packed, chosen.depth, k, context)
+        return self._found(packed, depth_of(chosen, k, len(self._tokens)), k, context)
 
     def encoded(self, queries: TextView, *, context: Context) -> Packed:
         """Vectors of queries, in blocks of fixed borders."""
@@ -77,10 +77,9 @@ class MultiVectorSearcher:
         encoder.checkpoint.verify_loaded()
         return Packed.of(parts)
 
-    def _found(self, queries: Packed, depth: int | None, k: int, context: Context) -> Run:
+    def _found(self, queries: Packed, count: int, k: int, context: Context) -> Run:
         """The best of what the method proposes."""
         assert self._method is not None
-        count = min(depth or k, len(self._tokens))
         runs = []
         with context.progress.stage("search", total=len(queries), unit="queries") as stage:
             for at in range(0, len(queries), _BLOCK):

@@ -526,7 +526,8 @@ def token_vectors(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(float32 [texts, tokens, dim], bool [texts, tokens], which are scored) of a sentence_transformers
     MultiVectorEncoder, as it stands: with gradient and dropout, or without. side: query or document."""
-    features = model.preprocess(texts, prompt=recipe.prompt(side) or None, task=side)
+    with quiet():  # each query that is cut by its expansion would be told of
+        features = model.preprocess(texts, prompt=recipe.prompt(side) or None, task=side)
     features = {n: v.to(model.device) if hasattr(v, "to") else v for n, v in features.items()}
     out = model(features, task=side)
     return out["token_embeddings"].float(), out["attention_mask"].bool()
@@ -755,10 +756,11 @@ def train_model(
 ) -> tuple[Outcome, dict[str, Any]]:
     """Trains a sentence_transformers MultiVectorEncoder in place, in float32.
 
-    examples: as `examples.make` gives them, with `watched` of `params`; folder: where negatives, checkpoints and the
-    log are kept, and an interrupted training of the same `identity` (a hash of the checkpoint, the examples and the
-    documents) is continued; recipe: of the checkpoint, whose prompts the model gets as its own; base: the folder that
-    paths of teacher and miner are relative to. Returns the trainer's outcome and JSON facts.
+    model: as loaded, on its device; examples: as `examples.make` gives them, with `watched` of `params`; folder: where
+    negatives, checkpoints and the log are kept, and an interrupted training of the same `identity` (a hash of the
+    checkpoint, the examples, the documents, and of the teacher's and miner's) is continued; recipe: of the checkpoint,
+    whose prompts the model gets as its own; base: the folder that paths of teacher and miner are relative to.
+    Returns the trainer's outcome and JSON facts. Without held-out texts nothing is watched.
     """
     import torch
 
@@ -771,7 +773,7 @@ def train_model(
     model.prompts = {**model.prompts, "query": recipe.prompt("query"), "document": recipe.prompt("document")}
     model.eval()
     if not params.steps:
-        return Outcome([], 0, 0.0, 0), {"steps": 0}
+        return Outcome([], 0, 0.0, 0), {"steps": 0, "seconds": 0.0}
     passages = Passages.find(documents)
     names = distinct([kind.entry.kind for kind in examples.kinds])
     tasks = [

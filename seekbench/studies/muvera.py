@@ -28,7 +28,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from seekbench import config as configs
-from seekbench import hashing, plan as plans
+from seekbench import hashing
+from seekbench import plan as plans
 from seekbench.config import RunConfig, add_validation_errors
 from seekbench.errors import InputError, Report, SeekbenchError
 from seekbench.studies.common import copy_marks, refuse_other, report_at, said_once, set_values
@@ -82,7 +83,8 @@ class MuveraModel(BaseModel):
         description="Fields of `muvera`; those that are lists are combined. A list of such grids, too."
     )
     heuristic: dict[str, Any] | list[dict[str, Any]] | None = Field(
-        None, description="Fields of `heuristic`, or a list of them; the first one is what others are compared with."
+        None,
+        description="Fields of `heuristic`, or a list of them; the first one is what others are compared with.",
     )
     plaid: dict[str, Any] | list[dict[str, Any]] | None = Field(
         None, description="Fields of `plaid`, or a list of them."
@@ -255,7 +257,12 @@ def _points(
             for key in wrong:
                 said = {"type": "the section's name says it", "depth": "`candidates:` says how many"}[key]
                 report_at(
-                    report, marked, (*at, key), "study-method", f"{method}: no '{key}': {said}", "leave it out"
+                    report,
+                    marked,
+                    (*at, key),
+                    "study-method",
+                    f"{method}: no '{key}': {said}",
+                    "leave it out",
                 )
             entry = {key: v for key, v in entry.items() if key not in wrong}
             axes = {key: v for key, v in entry.items() if isinstance(v, list)}
@@ -389,9 +396,7 @@ class _Bench:
 
     def _search_recipe(self, subject: str, retriever: Any, **more: Any) -> dict[str, Any]:
         k = len(self.documents)
-        whole = plans.run_recipe(
-            "multi_vector", retriever, self.dataset, self.identity, k, {}, self.context
-        )
+        whole = plans.run_recipe("multi_vector", retriever, self.dataset, self.identity, k, {}, self.context)
         kept = {name: part for name, part in whole.items() if name not in ("k", "exclude", "needs")}
         return {**kept, "subject": subject, **more, "study": hashing.of_code(__name__)}
 
@@ -404,8 +409,9 @@ class _Bench:
 
     def candidates_recipe(self, point: Point) -> dict[str, Any]:
         counts = self.study.candidates if point.apart else self.study.candidates[-1:]
+        more = {"k": self.study.recall_at[-1]} if point.method == "plaid" else {}  # its defaults depend on it
         return self._search_recipe(
-            "multi_vector candidates", self.retriever(point), asked=list(counts), k=self.study.recall_at[-1]
+            "multi_vector candidates", self.retriever(point), asked=list(counts), **more
         )
 
     def figures_recipe(self, point: Point) -> dict[str, Any]:
@@ -476,7 +482,11 @@ class _Bench:
         searcher.close()
         np.save(folder / "vectors.npy", packed.vectors)
         np.save(folder / "indptr.npy", packed.indptr)
-        return {"queries": len(packed), "vectors": len(packed.vectors), "seconds": time.perf_counter() - began}
+        return {
+            "queries": len(packed),
+            "vectors": len(packed.vectors),
+            "seconds": time.perf_counter() - began,
+        }
 
     def _search(self, folder: Path) -> dict[str, Any]:
         from seekbench.retrievers.multi_vector import maxsim
@@ -548,6 +558,7 @@ class _Bench:
         return {n: arrays[n] if n in arrays else arrays[asked[-1]][:, :n] for n in wanted}, made
 
     def _propose(self, point: Point, folder: Path) -> dict[str, Any]:
+        from seekbench.progress import NoProgress
         from seekbench.retrievers.multi_vector import candidates as methods
 
         retriever = self.retriever(point)
@@ -556,7 +567,7 @@ class _Bench:
         counts = self.counts(len(tokens))
         asked = counts if point.apart else counts[-1:]
         facts: dict[str, dict[str, Any]] = {"seconds": {}, "found": {}, "per_query": {}}
-        quiet = replace(self.context)
+        quiet = replace(self.context, progress=NoProgress())
         with self.context.progress.stage(point.name, total=len(packed) * len(asked), unit="queries") as stage:
             for count in asked:
                 params = retriever.params.candidates
@@ -591,48 +602,45 @@ class _Bench:
     def _measure(self, point: Point) -> dict[str, Any]:
         found, made = self.candidates(point)
         tokens, passages = self.opened()
-        exact, _ = self.exact_run()
-        best = _Best.of(exact, passages)
+        best = _Best.of(self.exact_run()[0], passages)
         out: dict[str, Any] = {"recall": {}, "needed": {}, "scores": {}, "found": {}}
+        last = max(found)
         for k in self.study.recall_at:
-            recall = {n: best.recall(k, where) for n, where in found.items()}
-            last = max(found)
-            curve = None if point.apart else best.curve(k, found[last])
-            out["recall"][str(k)] = {str(n): float(r[-1] if len(r) else 0.0) for n, r in recall.items()}
+            whole = best.curve(k, found[last])
+            curves = {n: best.curve(k, where) for n, where in found.items()} if point.apart else {}
+            recall = {str(n): float(curves.get(n, whole)[n - 1]) for n in found}
+            out["recall"][str(k)] = recall
             out["needed"][str(k)] = {
-                str(t): fewest(out["recall"][str(k)], t) if curve is None else _first(curve, t)
-                for t in TARGETS
+                str(t): fewest(recall, t) if point.apart else _first(whole, t) for t in TARGETS
             }
-        scores = self._scores(found, best, tokens)
+        scores = {} if point.apart else {last: self._scores(found[last], list(found), best, tokens)}
         for n, where in found.items():
+            of = self._scores(where, [n], best, tokens) if point.apart else scores[last][:, :n]
             out["found"][str(n)] = float((np.asarray(where) >= 0).sum(axis=1).mean())
-            out["scores"][str(n)] = self._evaluated(self._ranked(scores[n], where, passages))
-        out["asked"], out["seconds"] = made.facts["asked"], made.facts["seconds"]
+            out["scores"][str(n)] = self._evaluated(self._ranked(of, where, passages))
+        queries = max(1, len(self.queries))
+        out["milliseconds"] = {n: 1000 * s / queries for n, s in made.facts["seconds"].items()}
         return out
 
-    def _scores(self, found: Mapping[int, Ints], best: _Best, tokens: Tokens) -> dict[int, Floats]:
-        """N -> float32 of its candidates: exact scores, -inf for those that can't come among the first `depth`.
+    def _scores(self, where: Ints, cuts: Sequence[int], best: _Best, tokens: Tokens) -> Floats:
+        """float32 of the shape of `where`: exact scores, -inf for what comes among the first `depth` of no cut.
 
         The exact search has scored its hits. Another passage ranks behind all of them, so it needs a score only where
-        fewer than `depth` hits are candidates.
+        fewer than `depth` hits are among the candidates.
         """
         from seekbench.retrievers.multi_vector import maxsim
 
-        out: dict[int, Floats] = {}
-        packed = self.packed()
-        for n, where in found.items():
-            scores = best.scores(where)
-            lacking = (np.isfinite(scores).sum(axis=1) < self.depth)[:, None]
-            smaller = next((m for m in reversed(out) if m < n and np.array_equal(found[m], where[:, :m])), 0)
-            if smaller:
-                scores[:, :smaller] = np.maximum(scores[:, :smaller], out[smaller])
-            who, place = np.nonzero(lacking & ~np.isfinite(scores) & (np.asarray(where) >= 0))
-            scores[who, place] = maxsim.score_pairs(
-                packed, tokens, who, np.asarray(where[who, place], dtype=np.int64), device=self.device,
-                threads=self.context.threads,
-            )  # fmt: skip
-            out[n] = scores
-        return out
+        scores = best.scores(where)
+        known = np.isfinite(scores)
+        wanted = np.asarray(where) >= 0
+        for start, stop in itertools.pairwise([0, *cuts]):
+            wanted[:, start:stop] &= (known[:, :stop].sum(axis=1) < self.depth)[:, None]
+        who, place = np.nonzero(wanted & ~known)
+        scores[who, place] = maxsim.score_pairs(
+            self.packed(), tokens, who, np.asarray(where[who, place], dtype=np.int64), device=self.device,
+            threads=self.context.threads,
+        )  # fmt: skip
+        return scores
 
     def _ranked(self, scores: Floats, where: Ints, passages: Passages) -> Run:
         from seekbench.retrievers.multi_vector import maxsim
@@ -689,18 +697,15 @@ class _Best:
         ... candidates; a query without hits does not count."""
         top, width = self.every[:, :k], where.shape[1]
         hits = (top >= 0).sum(axis=1)
-        query = np.arange(len(where))[:, None]
-        keys = np.where(where >= 0, query * np.int64(self.size) + where, -1).ravel()
+        query = np.arange(len(where))[:, None] * np.int64(self.size)
+        keys = np.where(np.asarray(where) >= 0, query + where, -1).ravel()
         by = np.argsort(keys, kind="stable")
-        wanted = query * np.int64(self.size) + top
-        place = by[np.minimum(np.searchsorted(keys[by], wanted), max(0, len(by) - 1))] if len(by) else wanted
-        there = (top >= 0) & (keys[place] == wanted) if len(by) else np.zeros(top.shape, np.bool_)
+        wanted = np.where(top >= 0, query + top, -2)
+        place = by[np.minimum(np.searchsorted(keys, wanted, sorter=by), len(by) - 1)]
+        there = keys[place] == wanted
         weight = np.broadcast_to(1 / np.maximum(hits, 1)[:, None], top.shape)
-        gained = np.bincount(place[there] % max(1, width), weights=weight[there], minlength=width)
-        return np.asarray(np.cumsum(gained) / max(1, int((hits > 0).sum())))
-
-    def recall(self, k: int, where: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        return self.curve(k, where)
+        gained = np.bincount(place[there] % width, weights=weight[there], minlength=width)
+        return np.minimum(np.cumsum(gained) / max(1, int((hits > 0).sum())), 1.0)
 
 
 def _first(curve: npt.NDArray[np.float64], level: float) -> int | None:
@@ -762,7 +767,9 @@ def execute(
             bench, cause = None, failed(spec, EXACT, error)
         found: list[Row] = []
         for point in study.points.values():
-            row = Row(spec.id, spec.split, point.name, point.method, dict(point.chosen), failure=cause or None)
+            row = Row(
+                spec.id, spec.split, point.name, point.method, dict(point.chosen), failure=cause or None
+            )
             if bench is not None:
                 try:
                     _fill(row, *bench.figures(point), len(bench.documents), exact)
@@ -814,8 +821,7 @@ def _fill(
     row.recall = {int(k): {int(n): r for n, r in of.items()} for k, of in facts["recall"].items()}
     row.needed = {int(k): {float(t): n for t, n in of.items()} for k, of in facts["needed"].items()}
     row.found = {int(n): found for n, found in facts["found"].items()}
-    queries = len(facts["scores"]) and max(1, int(facts.get("queries", 0)))
-    row.milliseconds = {int(n): 1000 * s for n, s in facts["seconds_per_query"].items()} if queries else {}
+    row.milliseconds = {int(n): ms for n, ms in facts["milliseconds"].items()}
     for metric, best in exact.items():
         of = {int(n): figures[metric] for n, figures in facts["scores"].items()}
         sign = -1 if parse(metric).definition.lower else 1
@@ -859,7 +865,9 @@ def plan(study: Study, *, output: Path, store: Store, context: Context) -> tuple
             dataset = load_dataset(spec, store=store, context=context)
             try:
                 bench = _Bench(study, dataset, store, context, [])
-            except Exception as error:  # a plan tells of what can't be resolved now; running reports it in full
+            except (
+                Exception
+            ) as error:  # a plan tells of what can't be resolved now; running reports it in full
                 problem = str(error)
         for name in (EXACT, *study.points):
             cell = CellPlan(spec.id, spec.split, name, problem=problem)
@@ -869,7 +877,9 @@ def plan(study: Study, *, output: Path, store: Store, context: Context) -> tuple
                 cell.stages += _stages(bench, study.points.get(name))
             cells.append(cell)
     counts = ", ".join(f"{n:,}" for n in study.candidates)
-    return [f"recall of the exact top {', '.join(map(str, study.recall_at))} among {counts} candidates"], cells
+    return [
+        f"recall of the exact top {', '.join(map(str, study.recall_at))} among {counts} candidates"
+    ], cells
 
 
 def _stages(bench: _Bench, point: Point | None) -> list[Stage]:

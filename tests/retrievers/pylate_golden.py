@@ -44,7 +44,8 @@ def encode(folder: Path) -> None:
                 "fourth": np.round(parts[3].astype(np.float64), 6).tolist(),
             }
         table = [
-            [float(scores.colbert_scores(q[None], d[None])[0, 0]) for d in found["document"]] for q in found["query"]
+            [float(scores.colbert_scores(q[None], d[None])[0, 0]) for d in found["document"]]
+            for q in found["query"]
         ]
         entry["scores"] = np.round(table, 6).tolist()
         out[place.name] = entry

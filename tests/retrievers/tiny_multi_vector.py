@@ -92,7 +92,9 @@ def pylate(folder: Path, *, seed: int = 0, **settings: Any) -> Path:
             "activation_function": "torch.nn.modules.linear.Identity",
         },
     )  # fmt: skip
-    save_file({"linear.weight": torch.randn(DIM, tiny.HIDDEN) * 0.3}, folder / "1_Dense" / "model.safetensors")
+    save_file(
+        {"linear.weight": torch.randn(DIM, tiny.HIDDEN) * 0.3}, folder / "1_Dense" / "model.safetensors"
+    )
     said = {
         "__version__": {"sentence_transformers": "4.0.2", "transformers": "4.48.0", "pytorch": "2.6.0"},
         "prompts": {}, "default_prompt_name": None, "similarity_fn_name": "MaxSim",
@@ -114,11 +116,17 @@ def sentence_transformers(folder: Path, *, seed: int = 0, expansion: dict[str, A
     torch.manual_seed(seed)
     transformer = Transformer(str(base), query_expansion=expansion, document_length=40)
     dense = Dense(
-        tiny.HIDDEN, DIM, bias=False, activation_function=torch.nn.Identity(), module_input_name="token_embeddings"
+        tiny.HIDDEN,
+        DIM,
+        bias=False,
+        activation_function=torch.nn.Identity(),
+        module_input_name="token_embeddings",
     )
     modules = [
         transformer, dense, MultiVectorMask(skiplist_words=[".", ","]), Normalize(module_input_name="token_embeddings"),
     ]  # fmt: skip
-    model = MultiVectorEncoder(modules=modules, prompts={"query": "query: ", "document": "passage: "}, device="cpu")
+    model = MultiVectorEncoder(
+        modules=modules, prompts={"query": "query: ", "document": "passage: "}, device="cpu"
+    )
     model.save_pretrained(str(folder), create_model_card=False)
     return folder

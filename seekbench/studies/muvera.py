@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from seekbench.collection import Dataset
     from seekbench.datasets.resolve import DatasetSpec
     from seekbench.plan import CellPlan, Stage
+    from seekbench.progress import Progress
     from seekbench.retrievers.multi_vector.maxsim import Packed
     from seekbench.retrievers.multi_vector.passages import Passages
     from seekbench.retrievers.multi_vector.tokens import Tokens
@@ -146,7 +147,7 @@ def load(path: Path, overrides: Sequence[str] = (), *, shown: str | None = None)
     try:
         checked = configs._check(run, path, where, report)
     except InputError as error:
-        raise InputError(report=said_once(error.report)) from None
+        raise InputError(report=said_once(_named(error.report, marked))) from None
     _share(checked)
     return Study(checked, numbers["candidates"], numbers["recall_at"], points, marked)
 
@@ -158,6 +159,20 @@ def check_resolvable(study: Study, context: Context) -> Report:
     for i, problem in enumerate(found.problems):
         found.problems[i] = replace(problem, message=problem.message.removeprefix(f"{EXACT}: "))
     return found
+
+
+def _named(report: Report, marked: Marked) -> Report:
+    """The same with the names of the study's sections in place of the retriever's `candidates`."""
+    for i, problem in enumerate(report.problems):
+        there = {
+            str(path[0])
+            for path, mark in marked.marks.items()
+            if mark == (problem.where, problem.line) and path[:1] and path[0] in METHODS
+        }
+        rest = problem.message.removeprefix("candidates")
+        if len(there) == 1 and rest != problem.message and rest[:1] in (".", " ", ":"):
+            report.problems[i] = replace(problem, message=there.pop() + rest)
+    return report
 
 
 def _share(config: RunConfig) -> None:
@@ -458,10 +473,13 @@ class _Bench:
     def index(self, retriever: Any, name: str = "") -> Artifact:
         from seekbench.runner import _indexed
 
+        # What there is to say of the documents is said when they are encoded.
+        told = replace(self.context, progress=_Stages(self.context.progress))
+        context = self.context if retriever is self.exact else told
         return self._get(
             "index",
             self.index_recipe(retriever),
-            lambda folder: _indexed(retriever, self.documents, folder, self.context),
+            lambda folder: _indexed(retriever, self.documents, folder, context),
             name,
         )
 
@@ -662,6 +680,16 @@ class _Bench:
 
     def exact_figures(self) -> dict[str, float | None]:
         return self._evaluated(self.exact_run()[0].cut(self.depth))
+
+
+class _Stages:
+    """Progress without notes."""
+
+    def __init__(self, inner: Progress) -> None:
+        self.stage = inner.stage
+
+    def note(self, message: str, **facts: object) -> None:
+        return
 
 
 @dataclass(frozen=True)

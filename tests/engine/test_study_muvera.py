@@ -357,6 +357,9 @@ extra: 1
     assert {5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 17} == set(lines), said
     assert lines.count(7) == 2
     assert lines.count(5) == 1
+    text = str(caught.value)
+    assert "fde has no key 'simhash_bit' (did you mean 'simhash_bits'" in text
+    assert "plaid.ncells: " in text
     assert all(str(p.where).endswith("bad.yaml") for p in caught.value.report.problems)
 
 

@@ -1,13 +1,15 @@
-"""Every module whose code makes a generative index is in its key: one that is forgotten would leave stale indexes."""
+"""Every module whose code makes an index is in its key: one that is forgotten would leave stale indexes."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from seekbench import hashing
 from seekbench.retrievers.generative.retriever import Generative
+from seekbench.retrievers.multi_vector.retriever import MultiVector
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,7 +36,17 @@ def test_every_module_is_listed_and_each_once(folder: str, package: str) -> None
     assert len(listed) == len(set(listed))
 
 
-def test_listed_modules_have_source() -> None:
-    assert len(set(Generative.modules)) == len(Generative.modules)
-    for module in Generative.modules:
+def test_every_module_of_late_interaction_is_listed() -> None:
+    """Those that only training needs are part of the keys of systems that train (`trained.depends_on`)."""
+    package = "seekbench.retrievers.multi_vector"
+    written = names_below(ROOT / "retrievers/multi_vector", package)
+    training = {f"{package}.{name}" for name in ("losses", "trained", "training")}
+    assert training < written
+    assert {m for m in MultiVector.modules if m.startswith(package)} == written - training
+
+
+@pytest.mark.parametrize("retriever", [Generative, MultiVector])
+def test_listed_modules_have_source(retriever: type[Any]) -> None:
+    assert len(set(retriever.modules)) == len(retriever.modules)
+    for module in retriever.modules:
         assert len(hashing.of_code(module)) == 16

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from seekbench.metrics.measure import Measure
 
 #: What a study's file may say under `study:`, each the name of a command.
-STUDIES = ("scaling", "growing")
+STUDIES = ("scaling", "growing", "muvera")
 
 #: As in "How Does Generative Retrieval Scale": hits and reciprocal rank, here with nDCG beside them.
 METRICS = ("success@1", "success@10", "mrr@10", "ndcg@10")

@@ -14,7 +14,8 @@ import orjson
 
 from seekbench import tables
 from seekbench.studies.common import chosen_metrics, number
-from seekbench.studies.muvera import TARGETS, Corpus, Result, Row
+from seekbench.studies.muvera import Corpus, Result, Row
+from seekbench.studies.muvera_file import TARGETS
 from seekbench.tables import Grid, Text, best_shown
 
 SCHEMA_VERSION = 1

@@ -31,6 +31,7 @@ def depends_on(retriever: MultiVector, *, context: Context) -> dict[str, Any]:
     code = (
         __name__, "seekbench.retrievers.multi_vector.losses", "seekbench.retrievers.multi_vector.training",
         "seekbench.retrievers.generative.examples", "seekbench.retrievers.generative.pairs",
+        "seekbench.retrievers.generative.tasks", "seekbench.retrievers.generative.embedding",
         "seekbench.training.trainer", "seekbench.training.schedule", *LINKS, *GENERATION, *Dense.modules,
     )  # fmt: skip
     return {

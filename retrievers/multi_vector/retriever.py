@@ -53,6 +53,7 @@ class MultiVector:
         {"query_prompt", "query_length", "expansion", "candidates"}
     )
     modules: ClassVar[tuple[str, ...]] = (
+        "seekbench.retrievers.dense",
         "seekbench.retrievers.dense.checkpoint",
         "seekbench.retrievers.dense.encode",
         "seekbench.retrievers.dense.exact",

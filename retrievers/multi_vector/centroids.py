@@ -27,7 +27,7 @@ Floats = npt.NDArray[np.float32]
 _VECTORS = "centroids.npy"
 _HELD_OUT = "held_out.npy"
 _FACTS = "centroids.json"
-#: Of the sampled tokens, the share that residuals are measured on, and their greatest number; whole passages.
+#: Of the sampled tokens, the share that residuals are measured on, and their greatest number.
 _HELD_OUT_SHARE, _HELD_OUT_MOST = 0.05, 50_000
 #: Sampled tokens that are in memory, as float32.
 _SAMPLE_BYTES = 2 << 30
@@ -38,7 +38,8 @@ _BLOCK = 65_536
 @dataclass(frozen=True)
 class Centroids:
     """vectors: float32 [centroids, dim], at unit length. held_out: float32 [n, dim], tokens that were not trained on.
-    facts: JSON."""
+    facts: JSON; its `held_out` says whether those are whole `passages`, single `tokens` where no passage is small
+    enough, or, below 20 tokens, `none`: then they are tokens that were trained on."""
 
     vectors: Floats
     held_out: Floats
@@ -80,7 +81,11 @@ class Centroids:
         held = int(np.searchsorted(lengths, wanted_held, side="right"))
         held_out, _ = tokens.gather(np.sort(sampled[:held]))
         trained, _ = tokens.gather(np.sort(sampled[held:]))
-        wanted = count or 2 ** int(math.log2(16 * math.sqrt(max(1, tokens.count))))
+        kind = "passages" if len(held_out) else "none"
+        if kind == "none" and wanted_held:
+            chosen = rng.permutation(len(trained))[:wanted_held]
+            held_out, trained, kind = trained[chosen], np.delete(trained, chosen, axis=0), "tokens"
+        wanted = _wanted(tokens, count)
         number = min(wanted, len(trained))
         if number:
             vectors = _k_means(trained, number, iterations, seed, context)
@@ -93,12 +98,19 @@ class Centroids:
             "wanted": wanted,
             "sampled_passages": len(sampled),
             "trained_tokens": len(trained),
+            "held_out_tokens": len(held_out),
+            "held_out": kind,
             "iterations": iterations,
             "seed": seed,
+            "of_tokens": tokens.count,
+            "dim": tokens.dim,
         }
         return cls(vectors, held_out if len(held_out) else trained[:_HELD_OUT_MOST], facts)
 
     def save(self, folder: Path) -> None:
+        (folder / _FACTS).unlink(
+            missing_ok=True
+        )  # those of an earlier call do not describe what is half written
         np.save(folder / _VECTORS, self.vectors)
         np.save(folder / _HELD_OUT, self.held_out)
         write_atomic(folder / _FACTS, orjson.dumps(dict(self.facts)))
@@ -110,6 +122,11 @@ class Centroids:
             np.load(folder / _HELD_OUT),
             orjson.loads((folder / _FACTS).read_bytes()),
         )
+
+
+def _wanted(tokens: Tokens, count: int | None) -> int:
+    """colbert/indexing/collection_indexer.py, of all tokens rather than of an estimate."""
+    return count or 2 ** int(math.log2(16 * math.sqrt(max(1, tokens.count))))
 
 
 def _k_means(sample: Floats, number: int, iterations: int, seed: int, context: Context) -> Floats:
@@ -131,10 +148,18 @@ def centroids_of(
     tokens: Tokens, folder: Path, *, count: int | None, iterations: int, seed: int, context: Context
 ) -> Centroids:
     """Centroids of a store: from the project's store where there is one, since PLAID and residual codes share them;
-    else in `folder`, where an earlier call's are found."""
+    else in `folder`, where an earlier call's are found if they were made in the same way."""
 
     def make(place: Path) -> Mapping[str, Any]:
-        if not (place / _FACTS).exists():
+        same = {
+            "wanted": _wanted(tokens, count),
+            "iterations": iterations,
+            "seed": seed,
+            "of_tokens": tokens.count,
+            "dim": tokens.dim,
+        }
+        known = orjson.loads((place / _FACTS).read_bytes()) if (place / _FACTS).exists() else {}
+        if any(known.get(name) != value for name, value in same.items()):
             Centroids.fit(tokens, count=count, iterations=iterations, seed=seed, context=context).save(place)
         return {}
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from seekbench.errors import InputError
 from seekbench.retrievers.multi_vector.centroids import Centroids, centroids_of
 from seekbench.retrievers.protocol import Context
 from seekbench.store import write_atomic
@@ -48,7 +49,9 @@ class ResidualCodec:
         cls, tokens: Tokens, *, bits: int, folder: Path, seed: int = 0, context: Context
     ) -> ResidualCodec:
         """Centroids, and buckets of equal numbers of held-out residuals. facts: `mean_cosine` of held-out tokens
-        and what they are decoded to. folder: where centroids are kept without a store."""
+        and what they are decoded to. folder: where centroids are kept without a store. InputError: bits not 1, 2, 4."""
+        if bits not in (1, 2, 4):
+            raise InputError(f"residual codes have 1, 2 or 4 bits a dimension, not {bits}")
         means = centroids_of(tokens, folder, count=None, iterations=4, seed=seed, context=context)
         held_out = means.held_out
         left = (held_out - means.vectors[means.assign(held_out, context.threads)]).ravel()

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from seekbench.errors import SeekbenchError
-from seekbench.retrievers.multi_vector.centroids import Centroids
+from seekbench.errors import InputError, SeekbenchError
+from seekbench.retrievers.multi_vector.centroids import Centroids, centroids_of
 from seekbench.retrievers.multi_vector.maxsim import Packed
 from seekbench.retrievers.multi_vector.plaid import Plaid, PlaidParams
 from seekbench.retrievers.multi_vector.residual import ResidualCodec
@@ -125,6 +127,70 @@ def test_tiny_stores(tmp_path: Path, count: int) -> None:
     assert set(found.ravel().tolist()) <= ({0, -1} if count else {-1})
 
 
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 2**16), dim=st.sampled_from([5, 16, 19]))
+def test_error_falls_with_bits(tmp_path_factory: pytest.TempPathFactory, seed: int, dim: int) -> None:
+    folder = tmp_path_factory.mktemp("bits")
+    tokens = store(folder / "t", *clustered(seed, 60, dim))
+    vectors = tokens.block(0, len(tokens))
+    centroids_of(tokens, folder, count=24, iterations=4, seed=0, context=CONTEXT)
+    errors = []
+    for bits in (1, 2, 4):
+        left = Centroids.load(folder).held_out
+        means = Centroids.load(folder)
+        residual = np.sort((left - means.vectors[means.assign(left)]).ravel())
+        at = np.arange(2**bits) / 2**bits
+        codec = ResidualCodec(
+            means.vectors,
+            np.quantile(residual, at[1:]).astype(np.float32),
+            np.quantile(residual, at + 0.5 / 2**bits).astype(np.float32),
+            {},
+        )
+        again = codec.decompress(*codec.compress(vectors))
+        errors.append(float(((again - vectors) ** 2).sum(axis=1).mean()))
+    assert errors == sorted(errors, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("passages", "length", "kind"),
+    [(1, 10, "none"), (3, 30, "tokens"), (10, 10, "tokens"), (60, 10, "passages")],
+)
+def test_facts_say_what_was_held_out(tmp_path: Path, passages: int, length: int, kind: str) -> None:
+    vectors = asked(3, 1).vectors[:1] + np.random.default_rng(0).standard_normal((passages * length, 16))
+    tokens = store(tmp_path / "t", vectors.astype(np.float32), np.full(passages, length))
+    made = Centroids.fit(tokens, context=CONTEXT)
+    assert made.facts["held_out"] == kind
+    assert len(made) == made.facts["centroids"] <= made.facts["trained_tokens"]
+    apart = {row.tobytes() for row in made.held_out}
+    assert len(apart) == len(made.held_out)
+    if kind == "none":
+        assert made.facts["held_out_tokens"] == 0
+        assert made.facts["trained_tokens"] == tokens.count
+        return
+    assert made.facts["held_out_tokens"] == len(made.held_out) == int(0.05 * tokens.count)
+    assert made.facts["trained_tokens"] + len(made.held_out) == tokens.count
+    assert apart <= {row.tobytes() for row in tokens.block(0, len(tokens))}
+
+
+def test_centroids_made_otherwise_are_made_again(tokens: Tokens, tmp_path: Path) -> None:
+    made: dict[str, Any] = {"count": 32, "iterations": 4, "seed": 0, "context": CONTEXT}
+    first = centroids_of(tokens, tmp_path, **made)
+    written = (tmp_path / "centroids.json").stat().st_mtime_ns
+    np.testing.assert_array_equal(centroids_of(tokens, tmp_path, **made).vectors, first.vectors)
+    assert (tmp_path / "centroids.json").stat().st_mtime_ns == written
+    assert len(centroids_of(tokens, tmp_path, **{**made, "count": 64})) == 64
+    other = centroids_of(tokens, tmp_path, **{**made, "count": 64, "seed": 9})
+    assert other.facts["seed"] == 9
+    fewer = store(tmp_path / "fewer", *clustered(7, 60, 24))
+    assert centroids_of(fewer, tmp_path, **made).vectors.shape == (32, 24)
+
+
+@pytest.mark.parametrize("bits", [0, 3, 8])
+def test_other_numbers_of_bits_are_refused(tokens: Tokens, tmp_path: Path, bits: int) -> None:
+    with pytest.raises(InputError, match="1, 2 or 4 bits"):
+        ResidualCodec.fit(tokens, bits=bits, folder=tmp_path, context=CONTEXT)
+
+
 # -- stages -----------------------------------------------------------------------------------------------------
 
 
@@ -213,12 +279,17 @@ def test_other_token_vectors_are_refused(tokens: Tokens, tmp_path: Path) -> None
 
 _PROCESS = """
 import sys, hashlib, pathlib
+from seekbench.retrievers.multi_vector.maxsim import Packed
 from seekbench.retrievers.multi_vector.plaid import Plaid, PlaidParams
 from seekbench.retrievers.multi_vector.tokens import Tokens
 from seekbench.retrievers.protocol import Context
 tokens, out = Tokens(pathlib.Path(sys.argv[1])), pathlib.Path(sys.argv[2])
 Plaid.build(tokens, out, PlaidParams(), seed=5, context=Context(threads=int(sys.argv[3])))
-print(hashlib.sha256(b"".join((out / n).read_bytes() for n in ("centroid_vectors.npy", "codes.npy"))).hexdigest())
+files = [(out / n).read_bytes() for n in ("centroid_vectors.npy", "codes.npy", "lists.npy", "members.npy")]
+context = Context(threads=int(sys.argv[3]))
+queries = Packed(tokens.block(0, 20), tokens.indptr[:21].copy())
+found = Plaid(out, tokens, PlaidParams(), context=context).candidates(queries, 50, context=context, k=10)
+print(hashlib.sha256(b"".join(files) + found.tobytes()).hexdigest())
 """
 
 

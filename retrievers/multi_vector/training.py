@@ -8,7 +8,7 @@ import re
 import shutil
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -758,7 +758,8 @@ def train_model(
 
     model: as loaded, on its device; examples: as `examples.make` gives them, with `watched` of `params`; folder: where
     negatives, checkpoints and the log are kept, and an interrupted training of the same `identity` (a hash of the
-    checkpoint, the examples, the documents, and of the teacher's and miner's) is continued; recipe: of the checkpoint,
+    checkpoint, and of the teacher's and miner's), examples, documents, recipe and parameters is continued, and another
+    one refused, whose negatives and teacher's scores are not taken either; recipe: of the checkpoint,
     whose prompts the model gets as its own; base: the folder that paths of teacher and miner are relative to.
     Returns the trainer's outcome and JSON facts. Without held-out texts nothing is watched.
     """
@@ -774,10 +775,13 @@ def train_model(
     model.eval()
     if not params.steps:
         return Outcome([], 0, 0.0, 0), {"steps": 0, "seconds": 0.0}
+    key = _key(identity, params, documents, examples, recipe)
     passages = Passages.find(documents)
     names = distinct([kind.entry.kind for kind in examples.kinds])
     tasks = [
-        _task(name, i, kind, documents, passages, params, folder, recipe, context, base)
+        _task(
+            name, i, kind, documents, passages, params, folder / f"taught-{key[:16]}", recipe, context, base
+        )
         for i, (name, kind) in enumerate(zip(names, examples.kinds, strict=True))
     ]
     watch = None
@@ -797,8 +801,6 @@ def train_model(
         patience=params.patience, watch="mrr@10", keep=params.keep, checkpoint_every=params.checkpoint_every,
         micro=0,  # the losses need the whole batch; `micro` of the parameters is `_cached`'s
     )  # fmt: skip
-    said = params.model_dump(mode="json", exclude={"checkpoint_every"})
-    key = hashing.of_json([identity, said, documents.content_hash, len(examples)])
     before = dict(watch()) if watch else None
     still = frozen(model, params.freeze)
     changed = [p for p in still if p.requires_grad]
@@ -834,6 +836,28 @@ def train_model(
         "last_loss": next((e["loss"] for e in reversed(outcome.log) if "loss" in e), None),
     }
     return outcome, facts
+
+
+def _key(
+    identity: str, params: TrainingParams, documents: TextView, examples: Examples, recipe: TokenRecipe
+) -> str:
+    """Of all that a training depends on: as many other texts, or others held out, make another one."""
+    import pyarrow as pa
+
+    kinds = []
+    for kind in examples.kinds:
+        made = kind.made
+        columns = {
+            "text": pa.array(made.texts, pa.large_string()),
+            "doc": pa.array(made.doc),
+            "held_out": pa.array(kind.held_out.astype(np.int8)),
+        }
+        if made.more is not None:
+            columns["more_indptr"], columns["more"] = (pa.array(part) for part in made.more)
+        content = hashing.of_columns((name, pa.chunked_array([column])) for name, column in columns.items())
+        kinds.append([kind.entry.model_dump(mode="json"), content])
+    said = params.model_dump(mode="json", exclude={"checkpoint_every"})
+    return hashing.of_json([identity, said, documents.content_hash, asdict(recipe), kinds])
 
 
 def _task(

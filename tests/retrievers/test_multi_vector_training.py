@@ -482,6 +482,38 @@ def test_an_interrupted_training_ends_the_same(
         run(tmp_path / "c", checkpoint, chosen.model_copy(update={"rate": 1e-4}), documents, found)
 
 
+def test_a_folder_is_of_one_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a training of as many other texts nor its negatives are taken for this one's."""
+    checkpoint, documents = tiny_mv.colbert(tmp_path / "m"), corpus()
+    tiny.recipe(tmp_path / "encoder", normalize=True)
+    found = made_of(documents, tmp_path, "sentences")
+    other = examples.make(
+        documents, [Input.model_validate({"kind": "sentences"})], None, tmp_path, seed=5, watched=8
+    )
+    assert len(other) == len(found)
+    fields = {"steps": 2, "negatives": 2, "negatives_from": "hard", "miner": str(tmp_path / "encoder")}
+    widths, mine = [], training.mine
+
+    def mined(*given: Any, **named: Any) -> training.Negatives:
+        made = mine(*given, **named)
+        widths.append(made.rows.shape[1])
+        assert (made.rows[given[0].learnt] >= 0).all()
+        return made
+
+    def killed(*given: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "mine", mined)
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "loss_of", killed)
+        with pytest.raises(KeyboardInterrupt):  # before there is a checkpoint
+            run(tmp_path / "a", checkpoint, params(**fields, pool=4), documents, found)
+    run(tmp_path / "a", checkpoint, params(**fields, pool=6), documents, found)
+    assert widths == [4, 6]
+    with pytest.raises(Exception, match="holds another training"):
+        run(tmp_path / "a", checkpoint, params(**fields, pool=6), documents, other)
+
+
 def test_it_learns(tmp_path: Path) -> None:
     """Of vectors that nearly all point the same way."""
     documents = corpus()

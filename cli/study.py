@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from seekbench.plan import CellPlan
     from seekbench.progress import Progress
     from seekbench.retrievers.protocol import Context
-    from seekbench.studies import growing as growing_
-    from seekbench.studies import muvera as muvera_
-    from seekbench.studies import scaling as scaling_
-    from seekbench.tables import Grid
 
 app = typer.Typer(
     help="Studies: a grid of datasets and systems from one file, and its table.",
@@ -87,17 +83,12 @@ def scaling(
     """
     from seekbench.studies import scaling as studies
 
-    def grids(result: scaling_.Result) -> list[Grid]:
-        if format is Format.csv:
-            return [studies.wide_grid(result, metric, common=common_)]
-        return studies.grids(result, metric, common=common_)
-
     context = partial(
         cells_.context_of, offline=offline, device=device, threads=threads, trust=trust_remote_code
     )
     _run(
-        studies, studies, study, output, metric, format, set_, dry_run, explain, store, context, grids,
-        parts="subsets", part="<documents>",
+        studies, studies, study, output, metric, format, set_, dry_run, explain, store, context,
+        parts="subsets", part="<documents>", common=common_,
     )  # fmt: skip
 
 
@@ -130,16 +121,11 @@ def growing(
     from seekbench.studies import growing as studies
     from seekbench.studies import growing_table
 
-    def grids(result: growing_.Result) -> list[Grid]:
-        if format is Format.csv:
-            return [growing_table.wide_grid(result, metric)]
-        return growing_table.grids(result, metric)
-
     context = partial(
         cells_.context_of, offline=offline, device=device, threads=threads, trust=trust_remote_code
     )
     _run(
-        studies, growing_table, study, output, metric, format, set_, dry_run, explain, store, context, grids,
+        studies, growing_table, study, output, metric, format, set_, dry_run, explain, store, context,
         parts="cuts", part="<first or all>",
     )  # fmt: skip
 
@@ -173,16 +159,11 @@ def muvera(
     from seekbench.studies import muvera as studies
     from seekbench.studies import muvera_table
 
-    def grids(result: muvera_.Result) -> list[Grid]:
-        if format is Format.csv:
-            return [muvera_table.wide_grid(result, metric)]
-        return muvera_table.grids(result, metric)
-
     context = partial(
         cells_.context_of, offline=offline, device=device, threads=threads, trust=trust_remote_code
     )
     _run(
-        studies, muvera_table, study, output, metric, format, set_, dry_run, explain, store, context, grids,
+        studies, muvera_table, study, output, metric, format, set_, dry_run, explain, store, context,
         parts="measured", part=None,
     )  # fmt: skip
 
@@ -199,23 +180,23 @@ def _run(
     explain: bool,
     store: Path | None,
     context_of: Callable[[Progress], Context],
-    grids: Callable[[Any], list[Grid]],
     *,
     parts: str,
     part: str | None,
+    **shown: bool,
 ) -> None:
     """Runs a study and prints its tables.
 
     studies, tables: the study's modules. parts: what JSON calls the datasets' parts; part: how a folder of results
-    names one, None where there are no such folders.
+    names one, None where there are no such folders. shown: options of the tables.
     """
     from seekbench.store import Store
     from seekbench.studies.common import chosen_metrics
 
     if format is Format.trec:
         figures.show([], format)  # which says what formats there are
-    path, shown = common.find_config(study)
-    loaded = studies.load(path, overrides or [], shown=shown)
+    path, named = common.find_config(study)
+    loaded = studies.load(path, overrides or [], shown=named)
     if metrics:
         chosen_metrics([m.name for m in loaded.config.measures], metrics)
     context = context_of(cells_.progress_of(False))
@@ -233,8 +214,10 @@ def _run(
             context.progress.note(line)
     if format is Format.json:
         _echo_json(tables.as_json(result, metrics))
+    elif format is Format.csv:
+        figures.show([tables.wide_grid(result, metrics, **shown)], format)
     else:
-        figures.show(grids(result), format)
+        figures.show(tables.grids(result, metrics, **shown), format)
     written = tables.write(folder, result)
     if format is Format.table:
         typer.echo(f"\ntables and pictures: {', '.join(str(p) for p in written)}")

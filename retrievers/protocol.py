@@ -55,6 +55,21 @@ class TextView:
         for at in range(0, len(self), size):
             yield at, [self.records.texts(t, at, at + size) for t in templates]
 
+    def first_equals(self) -> npt.NDArray[np.int64]:
+        """int64 [rows]: for each row the first one that has the same text."""
+        codes = np.empty(len(self), dtype=np.int64)
+        for start, texts in self.blocks():
+            codes[start : start + len(texts)] = [hash(text) for text in texts]
+        _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
+        source = first[inverse].astype(np.int64)
+        repeated = np.flatnonzero(source != np.arange(len(codes)))
+        for at in range(0, len(repeated), 1024):
+            rows = repeated[at : at + 1024]
+            texts, originals = self.take(rows).texts(), self.take(source[rows]).texts()
+            differ = np.array([a != b for a, b in zip(texts, originals, strict=True)])  # codes may collide
+            source[rows[differ]] = rows[differ]
+        return source
+
     @property
     def order(self) -> npt.NDArray[np.int32]:
         """Rank of each row's id in byte order, for `Run.ranked`."""

@@ -70,7 +70,7 @@ def execute(
             dataset = load_dataset(spec, store=store, context=quiet, limit=limit)
         except Exception as error:
             on_error(error)
-            _stop_if_hopeless(error)
+            stop_if_hopeless(error)
             for entry in config.retrievers:
                 _failed(outcome, output, spec.id, spec.split, entry.name, error)
             continue
@@ -178,7 +178,12 @@ def _run_dataset(
             own = replace(context, progress=Labelled(context.progress, label))
             cell, index = _find(entry, retriever, dataset, config.k, cells, store, own, outcome, label)
             cells[entry.name] = cell
-            exact = _exact(entry, retriever, dataset, config.k, cells, store, own, outcome, label)
+            exact = None
+            reference: Retriever | None = getattr(retriever, "reference", None)
+            # Its run is that of the exact system of the same config, where there is one.
+            if reference is not None:
+                compared = f"{label} (exact, to compare)"
+                exact, _ = _find(entry, reference, dataset, config.k, cells, store, own, outcome, compared)
             learnt = [trained[n] for n in retriever.needs if n in trained]
             made = record(
                 config, entry, retriever, dataset, cell, index, output, context=own, parts=learnt, exact=exact
@@ -190,40 +195,25 @@ def _run_dataset(
                 getattr(retriever, "release", lambda: None)()
         except Exception as error:
             on_error(error)
-            _stop_if_hopeless(error)
+            stop_if_hopeless(error)
             _failed(outcome, output, dataset.id, dataset.split, entry.name, error)
 
 
-def _exact(
-    entry: RetrieverConfig,
-    retriever: Retriever,
-    dataset: Dataset,
-    k: int,
-    cells: Mapping[str, Found],
-    store: Store,
-    context: Context,
-    outcome: Outcome,
-    label: str,
-) -> Found | None:
-    """The exact search of a retriever that approximates one; its run is that of the exact system of the same config,
-    where there is one."""
-    reference: Retriever | None = getattr(retriever, "reference", None)
-    if reference is None:
-        return None
-    return _find(
-        entry, reference, dataset, k, cells, store, context, outcome, f"{label} (exact, to compare)"
-    )[0]
+def failure(dataset: str, split: str, retriever: str, error: Exception) -> Failure:
+    """What is said of an error at the end."""
+    cause = str(error) if isinstance(error, SeekbenchError) else f"{type(error).__name__}: {error}"
+    return Failure(dataset, split, retriever, cause, isinstance(error, InputError))
 
 
 def _failed(
     outcome: Outcome, output: Path, dataset: str, split: str, retriever: str, error: Exception
 ) -> None:
-    cause = str(error) if isinstance(error, SeekbenchError) else f"{type(error).__name__}: {error}"
-    outcome.failures.append(Failure(dataset, split, retriever, cause, isinstance(error, InputError)))
-    record_failure(output, dataset, split, retriever, cause)
+    failed = failure(dataset, split, retriever, error)
+    outcome.failures.append(failed)
+    record_failure(output, dataset, split, retriever, failed.cause)
 
 
-def _stop_if_hopeless(error: Exception) -> None:
+def stop_if_hopeless(error: Exception) -> None:
     """A full disk fails every further cell too; better to stop at once, with what is done safely on disk."""
     import errno
 
@@ -265,7 +255,7 @@ def _find(
         made = store.get(
             "index",
             own,
-            lambda folder: _indexed(other, texts, folder, context),
+            lambda folder: indexed(other, texts, folder, context),
             on_wait=wait,
             label=dataset.id,
         )
@@ -282,7 +272,7 @@ def _find(
             index = store.get(
                 "index",
                 index_recipe,
-                lambda folder: _indexed(retriever, documents, folder, context),
+                lambda folder: indexed(retriever, documents, folder, context),
                 on_wait=wait,
                 label=dataset.id,
             )
@@ -301,7 +291,7 @@ def _find(
     return Found(recipe, identity, system, artifact, Run.load(artifact.folder)), index
 
 
-def _indexed(retriever: Retriever, documents: TextView, folder: Path, context: Context) -> dict[str, Any]:
+def indexed(retriever: Retriever, documents: TextView, folder: Path, context: Context) -> dict[str, Any]:
     """Makes an index; its facts."""
     memory, start = environment.PeakMemory(), time.perf_counter()
     facts = dict(retriever.index(documents, folder, context=context))

@@ -6,7 +6,7 @@ trec_eval 9. It is applied here, once; every metric and every file uses the orde
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,20 @@ class Run:
     @classmethod
     def empty(cls, queries: int, k: int) -> Run:
         return cls(np.full((queries, k), -1, np.int32), np.full((queries, k), -np.inf, np.float32))
+
+    @classmethod
+    def stacked(cls, runs: Sequence[Run]) -> Run:
+        """The runs of consecutive blocks of queries as one, as wide as the widest. Raises ValueError for none."""
+        width = max(run.k for run in runs)
+
+        def wide(array: npt.NDArray[Any], fill: float) -> npt.NDArray[Any]:
+            missing = width - array.shape[1]
+            return array if not missing else np.pad(array, ((0, 0), (0, missing)), constant_values=fill)
+
+        return cls(
+            np.concatenate([wide(run.doc_rows, -1) for run in runs]),
+            np.concatenate([wide(run.scores, -np.inf) for run in runs]),
+        )
 
     @classmethod
     def ranked(cls, doc_rows: npt.NDArray[Any], scores: npt.NDArray[Any], order: npt.NDArray[Any]) -> Run:

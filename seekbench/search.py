@@ -155,29 +155,17 @@ def _save_block(path: Path, run: Run, spent: Mapping[str, float], counts: Mappin
 
 def _joined(folder: Path, starts: range, k: int) -> tuple[Run, dict[str, float], dict[str, float]]:
     """The whole run; the seconds of all blocks by part of the work, and their counts."""
-    rows, scores = [], []
+    runs: list[Run] = []
     sums: dict[str, dict[str, float]] = {"seconds": {}, "counts": {}}
     for at in starts:
         with np.load(folder / f"block-{at}.npz") as block:
-            rows.append(block["rows"])
-            scores.append(block["scores"])
+            runs.append(Run(block["rows"], block["scores"]))
             for name in block.files:
                 kind, _, part = name.partition(".")
                 if kind in sums:
                     sums[kind][part] = sums[kind].get(part, 0.0) + float(block[name])
-    if not rows:
-        return Run.empty(0, k), sums["seconds"], sums["counts"]
-    width = max(part.shape[1] for part in rows)
-    joined = Run(
-        np.concatenate([_padded(part, width, -1) for part in rows]),
-        np.concatenate([_padded(part, width, -np.inf) for part in scores]),
-    )
+    joined = Run.stacked(runs) if runs else Run.empty(0, k)
     return joined, sums["seconds"], sums["counts"]
-
-
-def _padded(array: Any, width: int, fill: float) -> Any:
-    missing = width - array.shape[1]
-    return array if not missing else np.pad(array, ((0, 0), (0, missing)), constant_values=fill)
 
 
 def _with_runs(

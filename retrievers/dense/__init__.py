@@ -7,7 +7,6 @@ search, and searches it exactly (`exact`).
 
 from __future__ import annotations
 
-import gc
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -18,13 +17,14 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 import orjson
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
 from seekbench.errors import SeekbenchError
 from seekbench.retrievers import protocol
-from seekbench.retrievers.dense.checkpoint import Checkpoint, Settings, place, resolve
+from seekbench.retrievers.dense.checkpoint import Checkpoint, Settings
 from seekbench.retrievers.dense.encode import Encoded, Encoder
 from seekbench.retrievers.dense.exact import Exact
+from seekbench.retrievers.dense.model import Model, ModelParams
 from seekbench.retrievers.protocol import Context, TextView
 from seekbench.runs import Run
 from seekbench.store import write_atomic
@@ -34,11 +34,9 @@ _FACTS = "vectors.json"
 _SHARDS = "shards"
 
 
-class DenseParams(protocol.Params):
+class DenseParams(ModelParams):
     """Fields of `type: dense`."""
 
-    model: str = Field(min_length=1, description="a hub name, or the path of a checkpoint's folder")
-    revision: str | None = Field(None, description="branch, tag or (better) commit on the hub")
     pooling: Literal["mean", "cls", "last"] | None = Field(
         None, description="for checkpoints without modules.json; mean where not stated"
     )
@@ -64,19 +62,6 @@ class DenseParams(protocol.Params):
         1024, ge=1, description="documents encoded and saved at a time: what an interruption may lose"
     )
 
-    #: Folder of the file that names the model. `model` stays as written: a moved folder is the same model.
-    _base: Path | None = PrivateAttr(None)
-
-    def model_post_init(self, context: Any, /) -> None:
-        base = (context or {}).get("base")
-        self._base = None if base is None else Path(base).absolute()
-
-    @property
-    def place(self) -> str:
-        """`model`, a folder's path being relative to the file that names it: whatever begins with ./ or ../,
-        and a name that is a folder there."""
-        return place(self.model, self._base)
-
 
 class Dense:
     """One vector a text. See `DenseParams`; the recipe that results is in `describe`."""
@@ -94,41 +79,35 @@ class Dense:
         "seekbench.retrievers.dense.checkpoint",
         "seekbench.retrievers.dense.encode",
         "seekbench.retrievers.dense.exact",
+        "seekbench.retrievers.dense.model",
     )
     needs: tuple[str, ...] = ()
     indexes = True
 
     def __init__(self, params: DenseParams) -> None:
         self.params = params
-        self._checkpoints: dict[tuple[bool, bool], Checkpoint] = {}
-        self._encoder: Encoder | None = None
+        self._model = Model(Checkpoint, Encoder)
 
     # -- facts ------------------------------------------------------------------------------------------
 
+    def _settings(self, context: Context) -> Settings:
+        p = self.params
+        return Settings(
+            model=p.place,
+            revision=p.revision,
+            pooling=p.pooling,
+            normalize=p.normalize,
+            query_prompt=p.query_prompt,
+            document_prompt=p.document_prompt,
+            max_length=p.max_length,
+            truncate_dim=p.truncate_dim,
+            similarity=p.similarity,
+            trust_remote_code=context.trust_remote_code,
+        )
+
     def checkpoint(self, context: Context, *, fetch: bool = False) -> Checkpoint:
         """The resolved files; with `fetch` the weights are on disk."""
-        key = (context.trust_remote_code, context.offline)
-        known = self._checkpoints.get(key)
-        if known is None or (fetch and not known.complete):
-            p = self.params
-            settings = Settings(
-                model=p.place,
-                revision=p.revision,
-                pooling=p.pooling,
-                normalize=p.normalize,
-                query_prompt=p.query_prompt,
-                document_prompt=p.document_prompt,
-                max_length=p.max_length,
-                truncate_dim=p.truncate_dim,
-                similarity=p.similarity,
-                trust_remote_code=context.trust_remote_code,
-            )
-            found = resolve(settings, offline=context.offline, fetch=fetch)
-            if known and (found.weights_hash, found.files_hash) != (known.weights_hash, known.files_hash):
-                self._checkpoints.clear()
-                raise SeekbenchError(f"{found.name} changed while it was being read; run again")
-            known = self._checkpoints[key] = found
-        return known
+        return self._model.checkpoint(self._settings(context), offline=context.offline, fetch=fetch)
 
     def identity(self, *, context: Context) -> Mapping[str, Any]:
         """Content of the checkpoint and the versions of what computes with it; the same wherever the same
@@ -163,7 +142,7 @@ class Dense:
             "document_prompt": recipe.document_prompt,
             "prompts": dict(recipe.prompts),
             "max_length": recipe.max_length,
-            "dim": recipe.dim if self._encoder is None else self._encoder.recipe.dim,
+            "dim": recipe.dim if self._model.loaded is None else self._model.loaded.recipe.dim,
             "truncate_dim": recipe.truncate_dim,
             "dtype": dtype.removeprefix("torch."),
             "parameters": checkpoint.parameters,
@@ -180,37 +159,10 @@ class Dense:
 
     def encoder(self, context: Context) -> Encoder:
         """The loaded model; loaded once for index and search."""
-        from seekbench.retrievers.dense.encode import pick_device
-
-        device = pick_device(context.device)
-        if self._encoder is None or self._encoder.device != device:
-            checkpoint = self.checkpoint(context, fetch=True)
-            for warning in checkpoint.recipe.warnings:
-                context.progress.note(warning)
-            # Hashed before it is loaded (once), so that what is loaded can be compared with what was hashed.
-            _ = checkpoint.weights_hash, checkpoint.files_hash
-            try:
-                encoder = Encoder(
-                    checkpoint,
-                    dtype=self.params.dtype,
-                    device=device,
-                    threads=context.threads,
-                    batch_tokens=self.params.batch_tokens,
-                )
-            finally:
-                # A file that was half written gives errors of its own; this one says why.
-                self._checked(checkpoint.verify)
-            self._encoder = encoder
-        return self._encoder
-
-    def _checked(self, verify: Callable[[], None]) -> None:
-        """Where files changed, nothing that is known of them is used again: `identity` looks anew."""
-        try:
-            verify()
-        except SeekbenchError:
-            self._checkpoints.clear()
-            self._encoder = None
-            raise
+        p = self.params
+        return self._model.encoder(
+            self._settings(context), context=context, dtype=p.dtype, batch_tokens=p.batch_tokens
+        )
 
     def encode(
         self, texts: list[str], side: str, advance: Callable[[int], None], context: Context
@@ -218,19 +170,12 @@ class Dense:
         """Vectors of texts by the model that `identity` names. Raises SeekbenchError where its files changed."""
         encoder = self.encoder(context)
         encoded = encoder.encode(texts, side, advance)
-        self._checked(encoder.checkpoint.verify_loaded)
+        self._model.checked(encoder.checkpoint.verify_loaded)
         return encoded
 
     def release(self) -> None:
         """Lets go of the loaded model; it is loaded again when it is needed."""
-        if self._encoder is not None:
-            on_gpu = self._encoder.device != "cpu"
-            self._encoder = None
-            gc.collect()
-            if on_gpu:
-                import torch
-
-                torch.cuda.empty_cache()
+        self._model.release()
 
     # -- index ------------------------------------------------------------------------------------------
 
@@ -441,20 +386,14 @@ def _unify(documents: TextView, matrix: Path) -> None:
     In batches of other company a text's vector differs in its last bits, and that noise would decide ties that
     belong to the ranking rule.
     """
-    codes = np.empty(len(documents), dtype=np.int64)
-    for start, texts in documents.blocks():
-        codes[start : start + len(texts)] = [hash(text) for text in texts]
-    _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
-    source = first[inverse]
-    repeated = np.flatnonzero(source != np.arange(len(codes)))
+    source = documents.first_equals()
+    repeated = np.flatnonzero(source != np.arange(len(source)))
     if not len(repeated):
         return
     vectors = np.load(matrix, mmap_mode="r+")
     for at in range(0, len(repeated), 1024):
         rows = repeated[at : at + 1024]
-        texts, originals = documents.take(rows).texts(), documents.take(source[rows]).texts()
-        same = np.array([a == b for a, b in zip(texts, originals, strict=True)])  # codes may collide
-        vectors[rows[same]] = vectors[source[rows[same]]]
+        vectors[rows] = vectors[source[rows]]
     vectors.flush()
 
 

@@ -143,11 +143,11 @@ class Sq8Index(protocol.Params):
     train: int | None = _TRAIN
 
 
-#: Of a field: `index: IndexParams = Field(..., discriminator="type")`, with `index_by_name` before it.
+#: Of a field: `index: IndexParams = Field(..., discriminator="type")`, with `by_name` before it.
 IndexParams = ExactIndex | HnswIndex | IvfIndex | IvfPqIndex | PqIndex | OpqPqIndex | Sq8Index
 
 
-def index_by_name(value: Any) -> Any:
+def by_name(value: Any) -> Any:
     """A type's name stands for that type with its defaults: `index: hnsw`."""
     return {"type": value} if isinstance(value, str) else value
 
@@ -194,11 +194,11 @@ def build(
     facts["bytes"] = path.stat().st_size if count else 0
     facts["bytes_per_vector"] = facts["bytes"] / max(1, count)
     facts["seconds"] = time.monotonic() - began
-    write_atomic(folder / _FACTS, orjson.dumps({**facts, "params": _fixed(params), "seed": seed}))
+    write_atomic(folder / _FACTS, orjson.dumps({**facts, "params": fixed(params), "seed": seed}))
     return facts
 
 
-def _fixed(params: IndexParams) -> dict[str, Any]:
+def fixed(params: IndexParams) -> dict[str, Any]:
     """What of the parameters the index depends on."""
     return params.model_dump(mode="json", exclude=set(SEARCH_FIELDS))
 
@@ -208,7 +208,7 @@ def _rows(dim: int) -> int:
     return max(1, _BLOCK_BYTES // (4 * max(1, dim)))
 
 
-def _wide(block: npt.NDArray[Any]) -> Floats:
+def wide(block: npt.NDArray[Any]) -> Floats:
     """float32, C-contiguous."""
     if block.dtype == np.float16:
         import torch  # converts on all threads, numpy on one
@@ -243,7 +243,7 @@ def _write_matrix(
                 np.lib.format.write_array_header_1_0(handle, header)
             for at in range(0, len(vectors), step):
                 block = np.ascontiguousarray(vectors[at : at + step], dtype=stored)
-                norm = max(norm, largest_norm(_wide(block)))
+                norm = max(norm, largest_norm(wide(block)))
                 if not moved:
                     handle.write(block.tobytes())
                 stage.advance(len(block))
@@ -281,7 +281,7 @@ def _write_faiss(
     ):
         # The graph depends on the blocks' borders, which depend on the width alone.
         for at in range(0, count, step):
-            block = _wide(vectors[at : at + step])
+            block = wide(vectors[at : at + step])
             largest_norm(block)
             index.add(block)
             stage.advance(len(block))
@@ -319,9 +319,9 @@ def _sample(vectors: npt.NDArray[Any], wanted: int | None, clusters: int, seed: 
     if rows < clusters:
         raise InputError(f"`train` of {rows:,} vectors is less than one for each of {clusters:,} clusters")
     if rows >= count:
-        return _wide(vectors)
+        return wide(vectors)
     chosen = np.sort(np.random.default_rng(seed).choice(count, rows, replace=False))
-    return _wide(vectors[chosen])
+    return wide(vectors[chosen])
 
 
 def _made(params: IndexParams, count: int, dim: int, seed: int) -> tuple[Any, int, Any]:
@@ -408,8 +408,8 @@ def open_index(folder: Path, params: IndexParams, *, context: Context) -> Index:
         facts = orjson.loads((folder / _FACTS).read_bytes())
     except (OSError, ValueError) as error:
         raise SeekbenchError(f"no index of vectors in {folder}") from error
-    if facts["params"] != _fixed(params):
-        raise SeekbenchError(f"{folder} holds an index of {facts['params']}, not {_fixed(params)}")
+    if facts["params"] != fixed(params):
+        raise SeekbenchError(f"{folder} holds an index of {facts['params']}, not {fixed(params)}")
     count, device = int(facts["vectors"]), "cpu"
     if isinstance(params, ExactIndex):
         matrix = (
@@ -518,7 +518,7 @@ class Index:
             # Few queries are done with a block sooner than it comes from memory: theirs stay in the cache.
             width = max(count, _rows(self.dim) // (1 if part.stop - part.start >= _MANY else 32))
             for start in range(0, self.vectors, width):
-                block = _wide(matrix[start : start + width])
+                block = wide(matrix[start : start + width])
                 where, found = self._highest(queries[part], block, min(count, len(block)))
                 best = _merged(best, _ordered(where + start, found), count)
             assert best is not None

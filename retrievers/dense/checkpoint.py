@@ -62,6 +62,10 @@ _POOLING_FLAGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
+#: Model types whose positions begin after the padding index.
+_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "longformer", "xmod")
+#: Names of a side's prompts in a checkpoint, the first that is there.
+_PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
 #: Names of parameters -> names of sentence-transformers' pooling modes.
 POOLINGS = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
 
@@ -514,11 +518,9 @@ class Checkpoint:
                 )
             similarity = "dot" if s.normalize is False else named
         normalize = own_normalize if s.normalize is None else s.normalize
-        prompts = {str(k): str(v) for k, v in (self.st_config.get("prompts") or {}).items() if v}
-        query = self._prompt(s.query_prompt, prompts, ("query",), "query_prompt")
-        document = self._prompt(
-            s.document_prompt, prompts, ("document", "passage", "corpus"), "document_prompt"
-        )
+        prompts = self._prompts
+        query = self._prompt(s.query_prompt, "query")
+        document = self._prompt(s.document_prompt, "document")
         default = self.st_config.get("default_prompt_name")
         if (
             default
@@ -591,37 +593,39 @@ class Checkpoint:
                 dim = saved.get("out_features", dim)
         return dim
 
-    def _prompt(
-        self, stated: str | None, prompts: Mapping[str, str], names: tuple[str, ...], field_name: str
-    ) -> str:
+    @property
+    def _prompts(self) -> dict[str, str]:
+        """The checkpoint's own, by name; none is empty."""
+        return {str(k): str(v) for k, v in (self.st_config.get("prompts") or {}).items() if v}
+
+    def _prompt(self, stated: str | None, side: str) -> str:
         """The stated prompt (a name of the checkpoint's, or the text itself), else the checkpoint's for this
         side."""
+        prompts = self._prompts
         if stated is None:
-            return next((prompts[n] for n in names if n in prompts), "")
+            return next((prompts[n] for n in _PROMPTS[side] if n in prompts), "")
         if stated in prompts:
             return prompts[stated]
         if re.fullmatch(r"[\w.-]+", stated):
             # One bare word is a name: a text that is put before another ends in a space or a colon.
             raise InputError(
-                f"{field_name}: {self.name} has no prompt named '{stated}'",
+                f"{side}_prompt: {self.name} has no prompt named '{stated}'",
                 remedy=did_you_mean(stated, prompts) or "to prepend the word itself, end it with a space",
             )
         return stated
 
+    @property
+    def _positions(self) -> int | None:
+        """Tokens that the transformer has positions for."""
+        most = self.transformer_config.get("max_position_embeddings")
+        if not isinstance(most, int) or most < 1:
+            return None
+        # Their positions begin after the padding index.
+        return most - 2 if self.transformer_config.get("model_type") in _AFTER_PADDING else most
+
     def _max_length(self) -> int | None:
         """Tokens a text is cut to: stated, else the checkpoint's, else what tokenizer and positions allow."""
-        config = self.transformer_config
-        positions = config.get("max_position_embeddings")
-        limit = positions if isinstance(positions, int) and positions > 0 else None
-        if limit and config.get("model_type") in (
-            "roberta",
-            "xlm-roberta",
-            "camembert",
-            "mpnet",
-            "xlm-roberta-xl",
-            "longformer",
-        ):
-            limit -= 2  # their positions begin after the padding index
+        limit = self._positions
         if self.settings.max_length:
             if limit and self.settings.max_length > limit:
                 raise InputError(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pydantic import Field
 
 from seekbench.retrievers import protocol
+from seekbench.retrievers.dense import ann
 from seekbench.retrievers.multi_vector.heuristic import HeuristicParams
 from seekbench.retrievers.multi_vector.muvera import MuveraParams
 from seekbench.retrievers.multi_vector.plaid import PlaidParams
@@ -71,14 +72,11 @@ class HeuristicCandidates(HeuristicParams):
 
 CandidatesParams = ExactParams | RerankParams | MuveraCandidates | PlaidCandidates | HeuristicCandidates
 
-#: type -> ("module:Class", fields that change a search and no index; a dot goes into a field).
+#: type -> ("module:Class", fields that change a search and no index; those of an `index` are `ann`'s to say).
 METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "muvera": ("muvera:Muvera", ("depth", "index.ef_search", "index.probes")),
+    "muvera": ("muvera:Muvera", ("depth",)),
     "plaid": ("plaid:Plaid", ("depth", "ncells", "centroid_score_threshold", "ndocs", "query_maxlen")),
-    "heuristic": (
-        "heuristic:Heuristic",
-        ("depth", "tokens_per_query_token", "index.ef_search", "index.probes"),
-    ),
+    "heuristic": ("heuristic:Heuristic", ("depth", "tokens_per_query_token")),
 }
 
 
@@ -105,15 +103,12 @@ def method_class(type: str) -> Any:
 
 def index_part(params: Any) -> dict[str, Any]:
     """JSON: what an index of candidates depends on."""
-    values: dict[str, Any] = params.model_dump(mode="json")
     if params.type == "rerank":
         return {"type": "exact"}  # it scores what others found over the same vectors
-    for name in METHODS.get(params.type, ("", ()))[1]:
-        *outer, last = name.split(".")
-        inner: Any = values
-        for key in outer:
-            inner = inner.get(key) or {}
-        inner.pop(last, None)
+    _, search_only = METHODS.get(params.type, ("", ()))
+    values: dict[str, Any] = params.model_dump(mode="json", exclude=set(search_only))
+    if hasattr(params, "index"):
+        values["index"] = ann.fixed(params.index)
     return values
 
 

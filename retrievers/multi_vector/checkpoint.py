@@ -190,16 +190,6 @@ class TokenCheckpoint(Checkpoint):
     def _is_xmod(self) -> bool:
         return bool(self.transformer_config.get("model_type") == "xmod")
 
-    @property
-    def _positions(self) -> int | None:
-        """Tokens that the encoder has positions for."""
-        most = self.transformer_config.get("max_position_embeddings")
-        if not isinstance(most, int) or most < 1:
-            return None
-        # Their positions begin after the padding index.
-        after = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "longformer", "xmod")
-        return most - 2 if self.transformer_config.get("model_type") in after else most
-
     def _base(self, **said: Any) -> TokenRecipe:
         config = self.transformer_config
         defaults: dict[str, Any] = {
@@ -222,13 +212,12 @@ class TokenCheckpoint(Checkpoint):
     def _encoder(self) -> TokenRecipe:
         """Any encoder: its last hidden states at unit length, [CLS] and [SEP] included, nothing added."""
         longest = self._max_length()
-        prompts = {str(k): str(v) for k, v in (self.st_config.get("prompts") or {}).items() if v}
         return self._base(
             layout="encoder",
             dim=self.transformer_config.get("hidden_size"),
-            query_prompt=prompts.get("query", ""),
-            document_prompt=next((prompts[n] for n in ("document", "passage", "corpus") if n in prompts), ""),
-            prompts=prompts,
+            query_prompt=self._prompt(None, "query"),
+            document_prompt=self._prompt(None, "document"),
+            prompts=self._prompts,
             query_length=longest,
             document_length=longest,
         )
@@ -314,7 +303,6 @@ class TokenCheckpoint(Checkpoint):
             raise InputError(
                 f"{self.name}: its mask skips tokens of queries or keeps some only, which is not read yet"
             )
-        prompts = {str(k): str(v) for k, v in (self.st_config.get("prompts") or {}).items() if v}
         longest = self._max_length()
         expansion = said.get("query_expansion")
         similarity = str(self.st_config.get("similarity_fn_name") or "maxsim")
@@ -323,9 +311,9 @@ class TokenCheckpoint(Checkpoint):
         return self._base(
             layout="sentence-transformers",
             dim=self._projected_to(),
-            query_prompt=prompts.get("query", ""),
-            document_prompt=next((prompts[n] for n in ("document", "passage", "corpus") if n in prompts), ""),
-            prompts=prompts,
+            query_prompt=self._prompt(None, "query"),
+            document_prompt=self._prompt(None, "document"),
+            prompts=self._prompts,
             query_length=said.get("query_length") or longest,
             document_length=said.get("document_length") or longest,
             expansion=None

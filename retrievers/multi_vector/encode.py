@@ -181,12 +181,13 @@ def _built(checkpoint: TokenCheckpoint, dtype: Any, device: str) -> Any:
 
     modules: list[Any] = [plain_transformer(checkpoint, dtype)]
     if checkpoint.recipe.layout == "colbert":
+        weight = _projection(checkpoint).float()
         modules.append(
             Dense(
-                *_projection(checkpoint).shape[::-1],
+                *weight.shape[::-1],
                 bias=False,
                 activation_function=nn.Identity(),
-                init_weight=_projection(checkpoint).float(),
+                init_weight=weight,
                 module_input_name="token_embeddings",
             )
         )

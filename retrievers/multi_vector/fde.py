@@ -216,13 +216,10 @@ class Fde:
         )  # fmt: skip
 
     def _kernels(self) -> Any:
-        import numba
-
         from seekbench.retrievers.multi_vector import fde_kernels
+        from seekbench.retrievers.multi_vector.maxsim import use_threads
 
-        config: Any = numba.config
-        if self.threads:
-            numba.set_num_threads(min(self.threads, config.NUMBA_NUM_THREADS))
+        use_threads(self.threads)
         return fde_kernels
 
 

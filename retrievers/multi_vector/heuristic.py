@@ -21,6 +21,7 @@ from seekbench.retrievers import protocol
 from seekbench.retrievers.dense import ann
 from seekbench.retrievers.dense.ann import IndexParams
 from seekbench.retrievers.multi_vector.fde import Floats, Ints
+from seekbench.retrievers.multi_vector.maxsim import spans
 from seekbench.retrievers.protocol import Context
 from seekbench.store import write_atomic
 
@@ -56,7 +57,7 @@ class HeuristicParams(protocol.Params):
     )
     seed: int = Field(0, ge=0, description="of what an approximate index learns")
 
-    _index = field_validator("index", mode="before")(ann.index_by_name)
+    _index = field_validator("index", mode="before")(ann.by_name)
 
     @model_validator(mode="after")
     def _stored_once(self) -> Self:
@@ -167,9 +168,8 @@ class Heuristic:
     ) -> tuple[Ints, Ints, Any]:
         """(int64 [queries, wanted] passages, int64 [queries] how many, bool [queries] no token had m hits)."""
         lengths = np.diff(queries.indptr)[which]
-        ends = np.cumsum(lengths)
         of = np.repeat(np.arange(len(which)), lengths)
-        where = np.arange(int(ends[-1])) + np.repeat(queries.indptr[which] - (ends - lengths), lengths)
+        where = spans(queries.indptr[which], lengths)
         rows, scores = self._nearest(np.ascontiguousarray(queries.vectors[where]), m, context)
         full = np.zeros(len(which), dtype=np.bool_)
         np.logical_or.at(full, of, (rows >= 0).all(axis=1))

@@ -100,21 +100,3 @@ def score_pairs(
             out[i] = -np.inf
         else:
             out[i] = _maxsim(queries, of_query[who[i]], of_query[who[i] + 1], vectors, start, stop)
-
-
-@nb.njit(cache=True, nogil=True, parallel=True)
-def ranking_keys(scores: Any, order: Any, out: Any) -> None:  # pragma: no cover (compiled)
-    """out int64 [queries, documents]: numbers that sort as the ranking rule does, score first, then `order`.
-
-    A float32 and its bits sort alike when the bits of negative ones are turned over. order: int64 [documents], each
-    below 2^31.
-    """
-    bits = scores.view(np.int32)
-    for q in nb.prange(scores.shape[0]):
-        for d in range(scores.shape[1]):
-            b = np.int64(bits[q, d])
-            if b == np.int64(-(2**31)):  # minus zero is zero
-                b = np.int64(0)
-            if b < 0:
-                b = np.int64(-(2**31)) - b - 1
-            out[q, d] = (b << 31) | order[d]

@@ -102,16 +102,14 @@ def search(
     if not k or not len(queries):
         return Run(rows, scores)
     best_order = passages.best(np.asarray(order, dtype=np.int64))
-    kind = device.partition(":")[0]
+    block = BLOCK_TOKENS["cuda" if _on_gpu(device) else "cpu"]
     for at in range(0, len(queries), QUERY_BLOCK):
         part = queries.take(at, at + QUERY_BLOCK).filled()
         keys: Ints | None = None
         score = _scorer(part, device, threads)
-        for start, stop, vectors in tokens.blocks(BLOCK_TOKENS.get(kind, 65_536)):
+        for start, stop, vectors in tokens.blocks(block):
             found = score(vectors, tokens.indptr[start : stop + 1] - tokens.indptr[start])
-            new = np.empty(found.shape, dtype=np.int64)
-            _kernels(threads).ranking_keys(found, best_order[start:stop], new)
-            keys = _highest(keys, new, min(k, len(tokens)))
+            keys = _highest(keys, _keys(found, best_order[start:stop]), min(k, len(tokens)))
         if keys is not None:
             run = _documents(keys, passages, np.asarray(order), k)
             rows[at : at + len(part), : run.k], scores[at : at + len(part), : run.k] = (
@@ -146,7 +144,7 @@ def score_pairs(
         pairs = by[first[at] : ends[stop - 1]]
         local = np.repeat(np.arange(stop - at), ends[at:stop] - first[at:stop])
         found = np.empty(len(pairs), dtype=np.float32)
-        if device == "cpu":
+        if not _on_gpu(device):
             _kernels(threads).score_pairs(
                 filled.vectors, filled.indptr, vectors, indptr, who[pairs], local, found
             )
@@ -166,7 +164,7 @@ def rank(scores: Floats, where: Ints, passages: Passages, order: npt.NDArray[Any
     """The top k documents of scored passages. scores: float32 [queries, candidates]; where: int64, passages or -1."""
     best = passages.best(np.asarray(order, dtype=np.int64))
     known = (where >= 0) & (scores > -np.inf)
-    keys = (_sortable(np.where(known, scores, np.float32(0))) << 31) | best[np.where(known, where, 0)]
+    keys = _keys(np.where(known, scores, np.float32(0)), best[np.where(known, where, 0)])
     return _documents(np.where(known, keys, _NOTHING), passages, np.asarray(order), k)
 
 
@@ -176,10 +174,13 @@ _LOWEST = np.int64((np.int64(-(2**31)) - np.float32(-np.inf).view(np.int32).asty
 )
 
 
-def _sortable(scores: Floats) -> Ints:
-    """int64: numbers that sort as float32 scores do (as `kernels.ranking_keys`)."""
-    bits = (scores + np.float32(0)).view(np.int32).astype(np.int64)
-    return np.where(bits < 0, -(2**31) - bits - 1, bits)
+def _keys(scores: Floats, order: Ints) -> Ints:
+    """int64: numbers that sort as the ranking rule does, score first, then `order`, each below 2^31.
+
+    A float32 and its bits sort alike when the bits of negative ones are turned over.
+    """
+    bits = (scores + np.float32(0)).view(np.int32).astype(np.int64)  # minus zero is zero
+    return (np.where(bits < 0, -(2**31) - bits - 1, bits) << 31) | order
 
 
 def _scores_of(keys: Ints) -> Floats:
@@ -211,7 +212,7 @@ def _documents(keys: Ints, passages: Passages, order: npt.NDArray[Any], k: int) 
 
 def _scorer(queries: Packed, device: str, threads: int) -> Callable[[Floats, Ints], Floats]:
     """(vectors [tokens, dim], indptr) -> float32 [queries, documents]. queries: filled."""
-    if device == "cpu":
+    if not _on_gpu(device):
         kernels = _kernels(threads)
 
         def on_cpu(vectors: Floats, indptr: Ints) -> Floats:
@@ -254,6 +255,11 @@ def _torch_scorer(queries: Packed, device: str) -> Callable[[Floats, Ints], Floa
         return out
 
     return scores
+
+
+def _on_gpu(device: str) -> bool:
+    """Whether products are made there; elsewhere (mps) they are made on the CPU."""
+    return device.startswith("cuda")
 
 
 def _kernels(threads: int) -> Any:

@@ -40,7 +40,7 @@ class MuveraParams(FdeParams):
         discriminator="type",
     )
 
-    _index = field_validator("index", mode="before")(ann.index_by_name)
+    _index = field_validator("index", mode="before")(ann.by_name)
 
     @model_validator(mode="after")
     def _once(self) -> Self:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import string
-from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from seekbench.retrievers import protocol
-from seekbench.retrievers.dense.checkpoint import place
+from seekbench.retrievers.dense import ann
+from seekbench.retrievers.dense.model import ModelParams
 from seekbench.retrievers.generative.examples import Input
 from seekbench.retrievers.multi_vector.candidates import CandidatesParams, ExactParams
 from seekbench.retrievers.multi_vector.checkpoint import Expansion, TokenSettings
@@ -42,11 +42,9 @@ class Compression(protocol.Params):
         return self
 
 
-class MultiVectorParams(protocol.Params):
+class MultiVectorParams(ModelParams):
     """Fields of `type: multi_vector`. What is not stated is the checkpoint's own."""
 
-    model: str = Field(min_length=1, description="a hub name, or the path of a checkpoint's folder")
-    revision: str | None = Field(None, description="branch, tag or (better) commit on the hub")
     query_prompt: str | None = Field(None, description="marker or text before each query, e.g. '[unused0] '")
     document_prompt: str | None = Field(None, description="the same before each document")
     query_length: int | None = Field(None, ge=2, description="tokens that a query is cut to")
@@ -97,13 +95,6 @@ class MultiVectorParams(protocol.Params):
         512, ge=1, description="documents encoded and saved at a time: what an interruption may lose"
     )
 
-    #: Folder of the file that names the model. `model` stays as written: a moved folder is the same model.
-    _base: Path | None = PrivateAttr(None)
-
-    def model_post_init(self, context: Any, /) -> None:
-        base = (context or {}).get("base")
-        self._base = None if base is None else Path(base).absolute()
-
     @model_validator(mode="before")
     @classmethod
     def _default_inputs(cls, value: Any) -> Any:
@@ -122,21 +113,12 @@ class MultiVectorParams(protocol.Params):
             raise ValueError("the input `queries` needs a training split, e.g. train: train")
         return self
 
+    _candidates = field_validator("candidates", mode="before")(ann.by_name)
+
     @field_validator("compression", mode="before")
     @classmethod
     def _by_name(cls, value: Any) -> Any:
-        return (
-            {"type": value}
-            if isinstance(value, str) and value != "none"
-            else None
-            if value == "none"
-            else value
-        )
-
-    @field_validator("candidates", mode="before")
-    @classmethod
-    def _candidates_by_name(cls, value: Any) -> Any:
-        return {"type": value} if isinstance(value, str) else value
+        return None if value == "none" else ann.by_name(value)
 
     @property
     def plain(self) -> bool:
@@ -149,7 +131,7 @@ class MultiVectorParams(protocol.Params):
         skip = self.skip if isinstance(self.skip, tuple) else named.get(self.skip)
         e = self.expansion
         return TokenSettings(
-            model=place(self.model, self._base),
+            model=self.place,
             revision=self.revision,
             query_prompt=self.query_prompt,
             document_prompt=self.document_prompt,

@@ -6,11 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from seekbench.retrievers.multi_vector.maxsim import spans
 from seekbench.retrievers.protocol import TextView
 
 Ints = npt.NDArray[np.int64]
@@ -25,18 +25,7 @@ class Passages:
     @classmethod
     def find(cls, documents: TextView) -> Passages:
         """Groups documents whose rendered texts are equal."""
-        codes = np.empty(len(documents), dtype=np.int64)
-        for start, texts in documents.blocks():
-            codes[start : start + len(texts)] = [hash(text) for text in texts]
-        _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
-        source = first[inverse].astype(np.int64)
-        repeated = np.flatnonzero(source != np.arange(len(codes)))
-        for at in range(0, len(repeated), 1024):
-            rows = repeated[at : at + 1024]
-            texts, originals = documents.take(rows).texts(), documents.take(source[rows]).texts()
-            differ = np.array([a != b for a, b in zip(texts, originals, strict=True)])  # hashes may collide
-            source[rows[differ]] = rows[differ]
-        _, of = np.unique(source, return_inverse=True)
+        _, of = np.unique(documents.first_equals(), return_inverse=True)
         return cls(of.astype(np.int32))
 
     @classmethod
@@ -84,23 +73,8 @@ class Passages:
         out_scores = np.full((len(rows), width), -np.inf, dtype=np.float32)
         owner = np.repeat(np.arange(len(rows)), count.sum(axis=1))
         flat = count.ravel()
-        ends = np.cumsum(flat)
-        within = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - flat, flat)
-        found = documents[np.repeat(indptr[passage].ravel(), flat) + within]
+        found = documents[spans(indptr[passage].ravel(), flat)]
         place = np.arange(len(owner)) - np.searchsorted(owner, owner)
         out_rows[owner, place] = found
         out_scores[owner, place] = np.repeat(scores.ravel(), flat)
         return out_rows, out_scores
-
-    def of_documents(self, rows: npt.NDArray[Any]) -> Ints:
-        """int64 [queries, n]: passages of documents (or -1), each once a query, at its first place."""
-        passage = np.where(rows >= 0, self.of[np.maximum(rows, 0)], -1).astype(np.int64)
-        if not self.repeated:
-            return passage
-        by = np.argsort(passage, axis=1, kind="stable")
-        ordered = np.take_along_axis(passage, by, axis=1)
-        again = np.zeros(ordered.shape, dtype=np.bool_)
-        again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
-        first = np.empty_like(again)
-        np.put_along_axis(first, by, ~again, axis=1)
-        return np.where(first, passage, -1)

@@ -20,6 +20,7 @@ from pydantic import Field
 from seekbench.errors import SeekbenchError
 from seekbench.retrievers import protocol
 from seekbench.retrievers.multi_vector.centroids import centroids_of
+from seekbench.retrievers.multi_vector.maxsim import spans, use_threads
 from seekbench.retrievers.protocol import Context
 from seekbench.store import write_atomic
 
@@ -140,7 +141,7 @@ class Plaid:
         step = max(1, _SCORES // (len(self._centroids) * self._params.query_maxlen))
         for at in range(0, len(queries), step):
             part = slice(at, min(at + step, len(queries)))
-            vectors = queries.vectors[_leading(queries.indptr[part], lengths[part])]
+            vectors = queries.vectors[spans(queries.indptr[part], lengths[part])]
             scores = self._centroids @ vectors.T
             cells = _highest(scores.T, ncells)
             indptr = np.concatenate([[0], np.cumsum(lengths[part])]).astype(np.int64)
@@ -167,16 +168,8 @@ def _highest(scores: npt.NDArray[np.float32], count: int) -> Ints:
     return out
 
 
-def _leading(starts: Ints, lengths: Ints) -> Ints:
-    """int64: the first numbers of each span, end to end."""
-    from seekbench.retrievers.multi_vector.maxsim import spans
-
-    return spans(starts, lengths)
-
-
 def _kernels(threads: int) -> Any:
     from seekbench.retrievers.multi_vector import plaid_kernels
-    from seekbench.retrievers.multi_vector.maxsim import use_threads
 
     use_threads(threads)
     return plaid_kernels

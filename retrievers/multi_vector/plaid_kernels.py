@@ -70,6 +70,19 @@ def _interaction(
 
 
 @nb.njit(cache=True, nogil=True)
+def _interactions(
+    scores: Any, first: int, last: int, passages: Any, of_passage: Any, codes: Any, kept: Any, all_: bool
+) -> Any:  # pragma: no cover (compiled)
+    """float64 [passages]: of each, the sum over query tokens first..last."""
+    best = np.empty(last - first, dtype=np.float32)
+    out = np.empty(len(passages), dtype=np.float64)
+    for n in range(len(passages)):
+        p = passages[n]
+        out[n] = _interaction(scores, first, last, codes[of_passage[p] : of_passage[p + 1]], kept, all_, best)
+    return out
+
+
+@nb.njit(cache=True, nogil=True)
 def _first(scores: Any, count: int) -> Any:  # pragma: no cover (compiled)
     """Places of the highest scores, highest first; of equals the earlier place first."""
     return np.argsort(-scores, kind="mergesort")[:count]
@@ -107,7 +120,6 @@ def stages(
                     seen[members[at]] = True
         found = np.flatnonzero(seen)
         counted[q, 0] = len(found)
-        best = np.empty(last - first, dtype=np.float32)
         kept = np.zeros(len(scores), dtype=np.bool_)
         if len(found) > ndocs:
             for c in range(len(scores)):
@@ -115,19 +127,11 @@ def stages(
                     if scores[c, i] >= threshold:
                         kept[c] = True
                         break
-            rough = np.empty(len(found), dtype=np.float64)
-            for n in range(len(found)):
-                p = found[n]
-                part = codes[of_passage[p] : of_passage[p + 1]]
-                rough[n] = _interaction(scores, first, last, part, kept, False, best)
+            rough = _interactions(scores, first, last, found, of_passage, codes, kept, False)
             counted[q, 1] = len(found)
             # In the order of rows again, so that equals are told apart by their row in the next stage too.
             found = np.sort(found[_first(rough, ndocs)])
-        whole = np.empty(len(found), dtype=np.float64)
-        for n in range(len(found)):
-            p = found[n]
-            part = codes[of_passage[p] : of_passage[p + 1]]
-            whole[n] = _interaction(scores, first, last, part, kept, True, best)
+        whole = _interactions(scores, first, last, found, of_passage, codes, kept, True)
         counted[q, 2] = len(found)
         chosen = found[_first(whole, min(out.shape[1], max(1, ndocs // 4)))]
         out[q, : len(chosen)] = chosen

@@ -7,9 +7,8 @@ system is also what an approximation is compared with.
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -20,11 +19,11 @@ import orjson
 
 from seekbench.errors import SeekbenchError
 from seekbench.retrievers import protocol
-from seekbench.retrievers.dense.checkpoint import resolve_as
+from seekbench.retrievers.dense.model import Model
 from seekbench.retrievers.multi_vector import candidates as candidates_
 from seekbench.retrievers.multi_vector.candidates import ExactParams
-from seekbench.retrievers.multi_vector.checkpoint import TokenCheckpoint
-from seekbench.retrievers.multi_vector.encode import TokenEncoder
+from seekbench.retrievers.multi_vector.checkpoint import TokenCheckpoint, TokenSettings
+from seekbench.retrievers.multi_vector.encode import TokenEncoder, TokenVectors
 from seekbench.retrievers.multi_vector.params import MultiVectorParams
 from seekbench.retrievers.multi_vector.passages import Passages
 from seekbench.retrievers.multi_vector.searcher import MultiVectorSearcher
@@ -57,6 +56,7 @@ class MultiVector:
         "seekbench.retrievers.dense.checkpoint",
         "seekbench.retrievers.dense.encode",
         "seekbench.retrievers.dense.exact",
+        "seekbench.retrievers.dense.model",
         "seekbench.retrievers.dense.ann",
         *(
             f"seekbench.retrievers.multi_vector.{name}"
@@ -74,9 +74,8 @@ class MultiVector:
         self.params, self.training = params, training
         #: Folder of the model that was trained on the documents, once they were seen.
         self._trained: Path | None = None
-        self._checkpoints: dict[tuple[bool, bool], TokenCheckpoint] = {}
-        #: The loaded model, shared with the exact system: one entry or none.
-        self._loaded: dict[str, TokenEncoder] = {}
+        #: Shared with the exact system, and by those that a study makes of one model.
+        self.model = Model(TokenCheckpoint, TokenEncoder)
         self._exact: MultiVector | None = None
 
     @property
@@ -96,7 +95,7 @@ class MultiVector:
                 update={"candidates": ExactParams.model_validate({}), "compression": None}
             )
             self._exact = MultiVector(params, self.training)
-        self._exact._checkpoints, self._exact._loaded = self._checkpoints, self._loaded
+        self._exact.model = self.model
         return self._exact
 
     @property
@@ -114,9 +113,9 @@ class MultiVector:
         return self.params.train
 
     def with_training(self, data: TrainingData) -> MultiVector:
-        """The retriever of one dataset. It shares no model: another dataset's training gives another one."""
+        """The retriever of one dataset. It shares what is loaded."""
         bound = MultiVector(self.params, data)
-        bound._checkpoints = self._checkpoints
+        bound.model = self.model
         return bound
 
     def _prepare(self, documents: TextView, folder: Path, context: Context) -> Mapping[str, Any] | None:
@@ -127,33 +126,25 @@ class MultiVector:
 
         if self.params.train and self.training is None:
             raise SeekbenchError("the training split was not given to this retriever")
-        place, facts = trained(self, documents, folder, context=context)
-        if place != self._trained:
-            self.release()
-            self._trained = place
+        self._trained, facts = trained(self, documents, folder, context=context)
         return facts
 
     # -- facts --------------------------------------------------------------------------------------------------
 
     def base_checkpoint(self, context: Context, *, fetch: bool = False) -> TokenCheckpoint:
         """The resolved files of `model`; with `fetch` the weights are on disk."""
-        key = (context.trust_remote_code, context.offline)
-        known = self._checkpoints.get(key)
-        if known is None or (fetch and not known.complete):
-            settings = self.params.settings(context)
-            found = resolve_as(TokenCheckpoint, settings, offline=context.offline, fetch=fetch)
-            if known and (found.weights_hash, found.files_hash) != (known.weights_hash, known.files_hash):
-                self._checkpoints.clear()
-                raise SeekbenchError(f"{found.name} changed while it was being read; run again")
-            known = self._checkpoints[key] = found
-        return known
+        return self.model.checkpoint(self.params.settings(context), offline=context.offline, fetch=fetch)
 
-    def checkpoint(self, context: Context, *, fetch: bool = False) -> TokenCheckpoint:
-        """The files of the model that encodes: those of `model`, or of what was trained from it."""
+    def _settings(self, context: Context) -> TokenSettings:
+        """Of the model that encodes: `model`, or what was trained from it."""
+        settings = self.params.settings(context)
         if self._trained is None:
-            return self.base_checkpoint(context, fetch=fetch)
-        settings = replace(self.params.settings(context), model=str(self._trained), revision=None)
-        return resolve_as(TokenCheckpoint, settings, offline=True)
+            return settings
+        return replace(settings, model=str(self._trained), revision=None)
+
+    def checkpoint(self, context: Context) -> TokenCheckpoint:
+        """The files of the model that encodes."""
+        return self.model.checkpoint(self._settings(context), offline=context.offline)
 
     def identity(self, *, context: Context) -> Mapping[str, Any]:
         checkpoint, data = self.base_checkpoint(context), self.training
@@ -219,41 +210,30 @@ class MultiVector:
 
     def encoder(self, context: Context) -> TokenEncoder:
         """The loaded model; loaded once for index and search."""
-        from seekbench.retrievers.dense.encode import pick_device
+        p = self.params
+        return self.model.encoder(
+            self._settings(context), context=context, dtype=p.dtype, batch_tokens=p.batch_tokens
+        )
 
-        device = pick_device(context.device)
-        known = self._loaded.get(device)
-        if known is not None:
-            return known
-        self.release()
-        checkpoint = self.checkpoint(context, fetch=True)
-        for warning in checkpoint.recipe.warnings:
-            context.progress.note(warning)
-        _ = checkpoint.weights_hash, checkpoint.files_hash
-        try:
-            encoder = TokenEncoder(
-                checkpoint,
-                dtype=self.params.dtype,
-                device=device,
-                threads=context.threads,
-                batch_tokens=self.params.batch_tokens,
-            )
-        finally:
-            # A file that was half written gives errors of its own; this one says why.
-            checkpoint.verify()
-        self._loaded[device] = encoder
-        return encoder
+    def encode(
+        self,
+        texts: list[str],
+        side: str,
+        language: str | None,
+        advance: Callable[[int], None],
+        context: Context,
+    ) -> TokenVectors:
+        """Token vectors of texts of a language by the model that `identity` names. Raises SeekbenchError where its
+        files changed."""
+        encoder = self.encoder(context)
+        encoder.set_language(language)
+        made = encoder.token_vectors(texts, side, advance)
+        self.model.checked(encoder.checkpoint.verify_loaded)
+        return made
 
     def release(self) -> None:
         """Lets go of the loaded model; it is loaded again when it is needed."""
-        on_gpu = any(device != "cpu" for device in self._loaded)
-        if self._loaded:
-            self._loaded.clear()
-            gc.collect()
-        if on_gpu:
-            import torch
-
-            torch.cuda.empty_cache()
+        self.model.release()
 
     # -- index --------------------------------------------------------------------------------------------------
 
@@ -267,7 +247,7 @@ class MultiVector:
     def _index_vectors(self, documents: TextView, folder: Path, *, context: Context) -> Mapping[str, Any]:
         """`tokens/` and passages.npy, which says which documents share vectors."""
         learnt = self._prepare(documents, folder, context)
-        passages = Passages.find(documents) if len(documents) else Passages(np.empty(0, np.int32))
+        passages = Passages.find(documents)
         np.save(folder / "passages.npy", passages.of)
         tokens = write_tokens(self, documents, passages, folder, context=context)
         facts = dict(tokens.facts)
@@ -327,12 +307,11 @@ class MultiVector:
             size["candidates"] = int(made["bytes"])
             facts["candidates"] = made
             parts["candidates"] = time.monotonic() - began
-        documents_ = max(1, len(documents))
         return {
             **facts,
             "bytes": sum(size.values()),
             "bytes_by_part": size,
-            "bytes_per_document": sum(size.values()) / documents_,
+            "bytes_per_document": sum(size.values()) / max(1, len(documents)),
             "parts_seconds": parts,
             "seconds": sum(parts.values()),
         }
@@ -341,9 +320,8 @@ class MultiVector:
         if folder is None:
             raise SeekbenchError("no index of token vectors")
         base = folder if self.params.plain else self._base(documents, folder, context)[0]
-        compressed = folder / "compressed"
         full = Tokens(base / "tokens")
-        tokens = full if self.params.compression is None else Tokens(compressed)
+        tokens = full if self.params.compression is None else Tokens(folder / "compressed")
         method = None
         if self.params.candidates.type in candidates_.METHODS:
             method = candidates_.open_method(

@@ -57,7 +57,7 @@ class MultiVectorSearcher:
             with context.progress.stage("score", total=len(packed), unit="queries") as stage:
                 run = maxsim.search(
                     packed, self._tokens, self._passages, self._order, k,
-                    device=self._device(context), threads=context.threads, advance=stage.advance,
+                    device=self._retriever.encoder(context).device, threads=context.threads, advance=stage.advance,
                 )  # fmt: skip
             self._count("scored", len(packed) * documents)
             self.timings["score"] += time.monotonic() - began
@@ -68,13 +68,11 @@ class MultiVectorSearcher:
 
     def encoded(self, queries: TextView, *, context: Context) -> Packed:
         """Vectors of queries, in blocks of fixed borders."""
-        encoder = self._retriever.encoder(context)
-        encoder.set_language(queries.language)
         parts = []
         with context.progress.stage("encode queries", total=len(queries), unit="queries") as stage:
             for _, texts in queries.blocks(4096):
-                parts += encoder.token_vectors(texts, "query", stage.advance).parts()
-        encoder.checkpoint.verify_loaded()
+                made = self._retriever.encode(texts, "query", queries.language, stage.advance, context)
+                parts += made.parts()
         return Packed.of(parts)
 
     def _found(self, queries: Packed, count: int, k: int, context: Context) -> Run:
@@ -94,7 +92,7 @@ class MultiVectorSearcher:
                 runs.append(run)
                 stage.advance(len(part))
         self.counts |= {f"candidates.{n}": float(c) for n, c in self._method.counts.items()}
-        return _stacked(runs)
+        return Run.stacked(runs)
 
     def _rerank(self, queries: Packed, given: Run, depth: int | None, k: int, context: Context) -> Run:
         """The hits of another retriever in the order of late interaction. A hit without vectors comes last."""
@@ -116,14 +114,10 @@ class MultiVectorSearcher:
             self._tokens,
             who,
             where[who, place],
-            device=self._device(context),
+            device=self._retriever.encoder(context).device,
             threads=context.threads,
         )
         return out
-
-    def _device(self, context: Context) -> str:
-        device = self._retriever.encoder(context).device
-        return device if device.startswith("cuda") else "cpu"
 
     def _count(self, name: str, number: float) -> None:
         self.counts[name] = self.counts.get(name, 0.0) + float(number)
@@ -136,15 +130,3 @@ class MultiVectorSearcher:
 
     def close(self) -> None:
         return
-
-
-def _stacked(runs: list[Run]) -> Run:
-    width = max(run.k for run in runs)
-
-    def wide(array: Any, fill: float) -> Any:
-        return np.pad(array, ((0, 0), (0, width - array.shape[1])), constant_values=fill)
-
-    return Run(
-        np.concatenate([wide(run.doc_rows, -1) for run in runs]),
-        np.concatenate([wide(run.scores, -np.inf) for run in runs]),
-    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +17,12 @@ import orjson
 
 from seekbench.errors import SeekbenchError
 from seekbench.progress import NoProgress, Progress
+from seekbench.retrievers.dense import ann
 from seekbench.retrievers.multi_vector.maxsim import Floats, Ints, spans
 from seekbench.store import write_atomic
 
 if TYPE_CHECKING:
     from seekbench.retrievers.multi_vector.residual import ResidualCodec
-
-Precision = Literal["float32", "float16", "bfloat16"]
 
 _FACTS = "tokens.json"
 _DONE = "written.json"
@@ -58,11 +57,7 @@ class _Plain:
         raw = parts[_VECTORS]
         if self.precision == "bfloat16":
             return (raw.astype(np.uint32) << 16).view(np.float32)
-        if self.precision == "float16":
-            import torch  # converts on all threads, numpy on one
-
-            return torch.from_numpy(np.array(raw)).float().numpy()
-        return np.ascontiguousarray(raw)
+        return ann.wide(raw)
 
 
 class _Int8:

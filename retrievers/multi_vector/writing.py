@@ -33,8 +33,7 @@ def write_tokens(
     p = retriever.params
     writer = TokenWriter(place, p.vectors)
     sources = passages.sources
-    encoder = retriever.encoder(context)
-    encoder.set_language(documents.language)
+    retriever.encoder(context)  # loading it is no part of a shard's time
     frequency = None
     if p.pruning is not None and p.pruning.method == "idf" and len(sources):
         frequency = _frequencies(retriever, documents, passages, folder, context)
@@ -44,8 +43,8 @@ def write_tokens(
         for at in range(writer.written, len(sources), p.shard):
             began = time.monotonic()
             rows = sources[at : at + p.shard]
-            made = encoder.token_vectors(_texts(documents, rows), "document", stage.advance)
-            encoder.checkpoint.verify_loaded()
+            texts = _texts(documents, rows)
+            made = retriever.encode(texts, "document", documents.language, stage.advance, context)
             made = _fewer(retriever, made, frequency)
             facts = {"read": made.read, "truncated": made.truncated, "seconds": time.monotonic() - began}
             writer.append(made.vectors, made.lengths, facts)

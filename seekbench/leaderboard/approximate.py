@@ -14,7 +14,7 @@ def notes(system: str, record: Mapping[str, Any], measure: Measure) -> list[str]
     if not found:
         return []
     shares = [
-        f"{value:.1%} of the {'best document' if depth == '1' else f'first {int(depth):,}'}"
+        f"{value:.1%} of the first {depth}"
         for depth, value in found["recall"].items()
         if value is not None and depth in ("10", "100")
     ] or [f"{v:.1%} of the first {d}" for d, v in found["recall"].items() if v is not None]

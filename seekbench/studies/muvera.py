@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from seekbench import hashing
 from seekbench import plan as plans
-from seekbench.errors import InputError, SeekbenchError
+from seekbench.errors import InputError
 from seekbench.studies.muvera_file import EXACT, TARGETS, Point, Study
 from seekbench.studies.muvera_file import check_resolvable as check_resolvable
 from seekbench.studies.muvera_file import load as load
@@ -196,7 +196,7 @@ class _Bench:
         return base.folder, base.facts
 
     def index(self, retriever: Any, name: str = "") -> Artifact:
-        from seekbench.runner import _indexed
+        from seekbench.runner import indexed
 
         # What there is to say of the documents is said when they are encoded.
         told = replace(self.context, progress=_Stages(self.context.progress))
@@ -204,7 +204,7 @@ class _Bench:
         return self._get(
             "index",
             self.index_recipe(retriever),
-            lambda folder: _indexed(retriever, self.documents, folder, context),
+            lambda folder: indexed(retriever, self.documents, folder, context),
             name,
         )
 
@@ -252,8 +252,7 @@ class _Bench:
     def device(self) -> str:
         from seekbench.retrievers.dense.encode import pick_device
 
-        device = pick_device(self.context.device)
-        return device if device.startswith("cuda") else "cpu"
+        return pick_device(self.context.device)
 
     def packed(self) -> Packed:
         from seekbench.retrievers.multi_vector.maxsim import Packed
@@ -492,7 +491,7 @@ def execute(
     """Runs and gathers. Raises InputError before any work for defective local data; a point that fails is a row that
     says so, a dataset that fails has such rows only."""
     from seekbench.progress import Labelled, NoProgress
-    from seekbench.runner import Failure, Outcome, _stop_if_hopeless, check_local_data, load_dataset
+    from seekbench.runner import Outcome, check_local_data, failure, load_dataset, stop_if_hopeless
 
     check_local_data(study.config, store, context)
     outcome = Outcome()
@@ -501,10 +500,9 @@ def execute(
 
     def failed(spec: DatasetSpec, name: str, error: Exception) -> str:
         on_error(error)
-        _stop_if_hopeless(error)
-        cause = str(error) if isinstance(error, SeekbenchError) else f"{type(error).__name__}: {error}"
-        outcome.failures.append(Failure(spec.id, spec.split, name, cause, isinstance(error, InputError)))
-        return cause
+        stop_if_hopeless(error)
+        outcome.failures.append(failure(spec.id, spec.split, name, error))
+        return outcome.failures[-1].cause
 
     for spec in study.config.datasets:
         own = replace(context, progress=Labelled(context.progress, spec.id))

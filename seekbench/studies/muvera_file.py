@@ -150,7 +150,7 @@ def _share(config: RunConfig) -> None:
     first: Any = config.retriever(EXACT).retriever
     for entry in config.retrievers:
         other: Any = entry.retriever
-        other._checkpoints = first._checkpoints
+        other.model = first.model
 
 
 def _numbers(key: str, raw: Any, marked: Marked, report: Report) -> tuple[int, ...]:

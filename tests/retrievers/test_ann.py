@@ -41,7 +41,7 @@ NAMES = ["-".join(str(v) for v in kind.values()) for kind, _ in KINDS]
 
 
 def made(fields: Any) -> Any:
-    return _ANY.validate_python(ann.index_by_name(fields))
+    return _ANY.validate_python(ann.by_name(fields))
 
 
 def clustered(count: int = 1500, dim: int = 32, queries: int = 40) -> tuple[np.ndarray, np.ndarray]:

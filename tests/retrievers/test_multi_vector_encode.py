@@ -185,3 +185,20 @@ def test_the_skip_list_never_drops_unknown_tokens(tmp_path: Path) -> None:
     plain = opened(folder).token_vectors(["the cell ! growth"], "document")
     skipping = opened(folder, skip=("!",)).token_vectors(["the cell ! growth"], "document")
     assert skipping.lengths.tolist() == plain.lengths.tolist()
+
+
+def test_positions_of_xmod_begin_after_the_padding_index(tmp_path: Path) -> None:
+    """As in RoBERTa: of 128 positions 126 are for tokens, for a vector a text as for a vector a token."""
+    import transformers
+
+    tiny.tokenizer_files(tmp_path, max_length=None)
+    config = transformers.XmodConfig(
+        vocab_size=200, hidden_size=tiny.HIDDEN, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=128, languages=["en_XX"], default_language="en_XX", pad_token_id=0,
+    )  # fmt: skip
+    transformers.XmodModel(config).save_pretrained(tmp_path)
+    assert opened(tmp_path).recipe.document_length == 126
+    assert resolve_as(Checkpoint, Settings(str(tmp_path)), offline=True).recipe.max_length == 126
+    encoder = opened(tmp_path)
+    encoder.set_language("en")
+    assert encoder.token_vectors([" ".join(["wing"] * 300)], "document").lengths.tolist() == [126]

@@ -151,7 +151,8 @@ class Retriever(Protocol):
     search depends on; every other parameter changes speed alone. modules: the modules whose code makes
     the index or the scores (part of the cache keys).
 
-    Optional: `release()` lets go of a loaded model; `timed = False` says that its speed means nothing;
+    Optional: `search_modules` names modules that only the search depends on, so that a change of theirs leaves the
+    index; `release()` lets go of a loaded model; `timed = False` says that its speed means nothing;
     `for_dataset(id, split)` gives the retriever of one dataset; `check_files(datasets)` names missing files;
     `reference`, of one that approximates an exact search, is the retriever of that search (or None): what the
     approximation loses is stated beside its figures;

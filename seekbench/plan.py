@@ -105,7 +105,10 @@ def run_recipe(
         "k": k,
         "exclude": {"kind": dataset.exclusion.kind, "content": dataset.exclusion.content_hash},
         "needs": {name: hashing.of_json(recipe) for name, recipe in needed.items()},
-        "code": {m: hashing.of_code(m) for m in ("seekbench.search", "seekbench.plan")},
+        "code": {
+            m: hashing.of_code(m)
+            for m in (*getattr(retriever, "search_modules", ()), "seekbench.search", "seekbench.plan")
+        },
     }
 
 

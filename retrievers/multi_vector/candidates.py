@@ -21,7 +21,8 @@ from seekbench.retrievers.multi_vector.plaid import PlaidParams
 from seekbench.retrievers.protocol import Context
 
 if TYPE_CHECKING:
-    from seekbench.retrievers.multi_vector.maxsim import Ints, Packed
+    from seekbench.retrievers.multi_vector.maxsim import Packed
+    from seekbench.retrievers.multi_vector.ragged import Ints
     from seekbench.retrievers.multi_vector.tokens import Tokens
 
 _DEPTH: Any = Field(

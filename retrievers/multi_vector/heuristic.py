@@ -21,7 +21,7 @@ from seekbench.retrievers import protocol
 from seekbench.retrievers.dense import ann
 from seekbench.retrievers.dense.ann import IndexParams
 from seekbench.retrievers.multi_vector.fde import Floats, Ints
-from seekbench.retrievers.multi_vector.maxsim import spans
+from seekbench.retrievers.multi_vector.ragged import spans
 from seekbench.retrievers.protocol import Context
 from seekbench.store import write_atomic
 

@@ -14,21 +14,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from seekbench.retrievers.multi_vector.ragged import Floats, Ints
 from seekbench.runs import Run
 
 if TYPE_CHECKING:
     from seekbench.retrievers.multi_vector.passages import Passages
     from seekbench.retrievers.multi_vector.tokens import Tokens
 
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
-
 #: Document tokens of a block: what is decoded to float32 at once.
 BLOCK_TOKENS = {"cpu": 65_536, "cuda": 262_144}
 #: Queries of one pass over the documents.
 QUERY_BLOCK = 1024
-#: Vectors of a query are filled up with zeros to a multiple of this, which adds 0 to each score.
-_MULTIPLE = 4
+#: Query vectors from which rounding the documents for a first scan pays.
+_SCAN_FROM = 128
 
 
 @dataclass(frozen=True)
@@ -61,22 +59,9 @@ class Packed:
         first, last = int(self.indptr[start]), int(self.indptr[min(stop, len(self))])
         return Packed(self.vectors[first:last], self.indptr[start : stop + 1] - first)
 
-    def filled(self) -> Packed:
-        """The same queries, each filled up with zero vectors to a multiple of 4."""
-        lengths = self.lengths()
-        wide = -(-lengths // _MULTIPLE) * _MULTIPLE
-        indptr = np.concatenate([[0], np.cumsum(wide)]).astype(np.int64)
-        vectors = np.zeros((int(indptr[-1]), self.vectors.shape[1]), dtype=np.float32)
-        vectors[spans(indptr[:-1], lengths)] = self.vectors
-        return Packed(vectors, indptr)
-
-
-def spans(starts: Ints, lengths: Ints) -> Ints:
-    """int64: the numbers start .. start + length - 1 of each span, end to end."""
-    ends = np.cumsum(lengths)
-    total = int(ends[-1]) if len(ends) else 0
-    numbers: Ints = np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
-    return numbers
+    def some(self, rows: Sequence[int] | Ints) -> Packed:
+        """Those of given numbers."""
+        return Packed.of([self.vectors[self.indptr[q] : self.indptr[q + 1]] for q in rows])
 
 
 def search(
@@ -101,24 +86,74 @@ def search(
     scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
     if not k or not len(queries):
         return Run(rows, scores)
-    best_order = passages.best(np.asarray(order, dtype=np.int64))
-    block = BLOCK_TOKENS["cuda" if _on_gpu(device) else "cpu"]
+    order = np.asarray(order)
     for at in range(0, len(queries), QUERY_BLOCK):
-        part = queries.take(at, at + QUERY_BLOCK).filled()
-        keys: Ints | None = None
-        score = _scorer(part, device, threads)
-        for start, stop, vectors in tokens.blocks(block):
-            found = score(vectors, tokens.indptr[start : stop + 1] - tokens.indptr[start])
-            keys = _highest(keys, _keys(found, best_order[start:stop]), min(k, len(tokens)))
-        if keys is not None:
-            run = _documents(keys, passages, np.asarray(order), k)
-            rows[at : at + len(part), : run.k], scores[at : at + len(part), : run.k] = (
-                run.doc_rows,
-                run.scores,
-            )
+        part = queries.take(at, at + QUERY_BLOCK)
+        run = _documents(_best(part, tokens, passages, order, k, device, threads), passages, order, k)
+        rows[at : at + len(part), : run.k], scores[at : at + len(part), : run.k] = run.doc_rows, run.scores
         if advance:
             advance(len(part))
     return Run(rows, scores)
+
+
+def _best(
+    queries: Packed,
+    tokens: Tokens,
+    passages: Passages,
+    order: npt.NDArray[Any],
+    k: int,
+    device: str,
+    threads: int,
+) -> Ints:
+    """int64 [queries, <= k]: keys of the best passages.
+
+    Scores of rounded vectors find candidates in half the time. Those are scored in float32, and a bound on the
+    rounding proves, query by query, that no other passage is among the best. Queries without that proof (ties or near
+    ties at the cutoff) are scored in float32 over all passages.
+    """
+    best_order = passages.best(np.asarray(order, dtype=np.int64))
+    wanted = k + 16 + k // 16
+    if _on_gpu(device) or len(queries.vectors) < _SCAN_FROM or 4 * wanted >= len(tokens):
+        return _scan(queries, tokens, best_order, k, _scorer(queries, device, threads), device)
+    from seekbench.retrievers.multi_vector.lanes import Rounded
+
+    use_threads(threads)
+    rough = Rounded(queries)
+    found = _scan(queries, tokens, best_order, wanted, rough, device)
+    row_of = np.empty(len(order), dtype=np.int64)
+    row_of[order] = np.arange(len(order))
+    hit = found > _LOWEST
+    where = np.where(hit, passages.of[row_of[np.where(hit, found & (2**31 - 1), 0)]], -1)
+    who, place = np.nonzero(hit)
+    keys = np.full(where.shape, _NOTHING, dtype=np.int64)
+    exact = score_pairs(queries, tokens, who, where[who, place].astype(np.int64), threads=threads)
+    keys[who, place] = _keys(exact, best_order[where[who, place]])
+    # A passage that is no candidate has a rough score of at most the last candidate's.
+    ceiling = _scores_of(found.min(axis=1)).astype(np.float64) + rough.slack()
+    last = _scores_of(np.partition(keys, -k, axis=1)[:, -k])
+    unsure = np.flatnonzero(hit.all(axis=1) & (last <= ceiling))
+    if len(unsure):
+        some = queries.some(unsure)
+        keys[unsure] = _NOTHING
+        keys[unsure, :k] = _scan(some, tokens, best_order, k, _scorer(some, device, threads), device)
+    return _highest(None, keys, k)
+
+
+def _scan(
+    queries: Packed,
+    tokens: Tokens,
+    best_order: Ints,
+    count: int,
+    score: Callable[[Floats, Ints], Floats],
+    device: str,
+) -> Ints:
+    """int64 [queries, count or as many as there are passages]: the highest keys over all passages."""
+    count = min(count, len(tokens))
+    keys = np.empty((len(queries), 0), dtype=np.int64)
+    for start, stop, vectors in tokens.blocks(BLOCK_TOKENS["cuda" if _on_gpu(device) else "cpu"]):
+        found = score(vectors, tokens.indptr[start : stop + 1] - tokens.indptr[start])
+        keys = _highest(keys, _keys(found, best_order[start:stop]), count)
+    return keys
 
 
 def score_pairs(
@@ -131,7 +166,7 @@ def score_pairs(
     out = np.empty(len(who), dtype=np.float32)
     if not len(who):
         return out
-    filled = queries.filled()
+    score = _pair_scorer(queries, device, threads)
     by = np.argsort(where, kind="stable")
     rows, first = np.unique(where[by], return_index=True)
     ends = np.append(first[1:], len(by))
@@ -143,19 +178,7 @@ def score_pairs(
         vectors, indptr = tokens.gather(rows[at:stop])
         pairs = by[first[at] : ends[stop - 1]]
         local = np.repeat(np.arange(stop - at), ends[at:stop] - first[at:stop])
-        found = np.empty(len(pairs), dtype=np.float32)
-        if not _on_gpu(device):
-            _kernels(threads).score_pairs(
-                filled.vectors, filled.indptr, vectors, indptr, who[pairs], local, found
-            )
-        else:
-            # All queries against the block: an accelerator multiplies faster than it gathers.
-            asked, place = np.unique(who[pairs], return_inverse=True)
-            some = Packed.of(
-                [queries.vectors[queries.indptr[q] : queries.indptr[q + 1]] for q in asked.tolist()]
-            )
-            found = _scorer(some, device, threads)(vectors, indptr)[place, local]
-        out[pairs] = found
+        out[pairs] = score(vectors, indptr, who[pairs], local)
         at = stop
     return out
 
@@ -211,17 +234,45 @@ def _documents(keys: Ints, passages: Passages, order: npt.NDArray[Any], k: int) 
 
 
 def _scorer(queries: Packed, device: str, threads: int) -> Callable[[Floats, Ints], Floats]:
-    """(vectors [tokens, dim], indptr) -> float32 [queries, documents]. queries: filled."""
-    if not _on_gpu(device):
-        kernels = _kernels(threads)
+    """(vectors [tokens, dim], indptr) -> float32 [queries, documents]."""
+    if _on_gpu(device):
+        return _torch_scorer(queries, device)
+    from seekbench.retrievers.multi_vector import kernels
+    from seekbench.retrievers.multi_vector.lanes import side_by_side
 
-        def on_cpu(vectors: Floats, indptr: Ints) -> Floats:
-            out = np.empty((len(queries), len(indptr) - 1), dtype=np.float32)
-            kernels.score_block(queries.vectors, queries.indptr, vectors, indptr, out)
-            return out
+    use_threads(threads)
+    lanes, of_query = side_by_side(queries)
 
-        return on_cpu
-    return _torch_scorer(queries, device)
+    def on_cpu(vectors: Floats, indptr: Ints) -> Floats:
+        out = np.empty((len(queries), len(indptr) - 1), dtype=np.float32)
+        kernels.score_block(lanes, of_query, vectors, indptr, out)
+        return out
+
+    return on_cpu
+
+
+def _pair_scorer(queries: Packed, device: str, threads: int) -> Callable[[Floats, Ints, Ints, Ints], Floats]:
+    """(vectors [tokens, dim], indptr, query and document of each pair) -> float32 [pairs]."""
+    if _on_gpu(device):
+
+        def on_gpu(vectors: Floats, indptr: Ints, who: Ints, where: Ints) -> Floats:
+            # All queries against the block: an accelerator multiplies faster than it gathers.
+            asked, place = np.unique(who, return_inverse=True)
+            return _torch_scorer(queries.some(asked), device)(vectors, indptr)[place, where]
+
+        return on_gpu
+    from seekbench.retrievers.multi_vector import kernels
+    from seekbench.retrievers.multi_vector.lanes import side_by_side
+
+    use_threads(threads)
+    lanes, of_query = side_by_side(queries, apart=True)
+
+    def on_cpu(vectors: Floats, indptr: Ints, who: Ints, where: Ints) -> Floats:
+        out = np.empty(len(who), dtype=np.float32)
+        kernels.score_pairs(lanes, of_query, vectors, indptr, who, where, out)
+        return out
+
+    return on_cpu
 
 
 def _torch_scorer(queries: Packed, device: str) -> Callable[[Floats, Ints], Floats]:
@@ -260,13 +311,6 @@ def _torch_scorer(queries: Packed, device: str) -> Callable[[Floats, Ints], Floa
 def _on_gpu(device: str) -> bool:
     """Whether products are made there; elsewhere (mps) they are made on the CPU."""
     return device.startswith("cuda")
-
-
-def _kernels(threads: int) -> Any:
-    from seekbench.retrievers.multi_vector import kernels
-
-    use_threads(threads)
-    return kernels
 
 
 def use_threads(threads: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from seekbench.retrievers.multi_vector.maxsim import spans
+from seekbench.retrievers.multi_vector.ragged import spans
 from seekbench.retrievers.protocol import TextView
 
 Ints = npt.NDArray[np.int64]

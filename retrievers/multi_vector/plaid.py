@@ -20,7 +20,8 @@ from pydantic import Field
 from seekbench.errors import SeekbenchError
 from seekbench.retrievers import protocol
 from seekbench.retrievers.multi_vector.centroids import centroids_of
-from seekbench.retrievers.multi_vector.maxsim import spans, use_threads
+from seekbench.retrievers.multi_vector.maxsim import use_threads
+from seekbench.retrievers.multi_vector.ragged import spans
 from seekbench.retrievers.protocol import Context
 from seekbench.store import write_atomic
 

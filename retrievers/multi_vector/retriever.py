@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 import orjson
 
+from seekbench import hashing
 from seekbench.errors import SeekbenchError
 from seekbench.retrievers import protocol
 from seekbench.retrievers.dense.model import Model
@@ -43,6 +44,17 @@ _ENCODING = frozenset(
 )  # fmt: skip
 
 
+def _named(*names: str) -> tuple[str, ...]:
+    return tuple(f"seekbench.retrievers.multi_vector.{name}" for name in names)
+
+
+#: Modules that make what is derived from token vectors; a change of theirs leaves the vectors.
+_DERIVING = _named(
+    "candidates", "centroids", "compression", "fde", "fde_kernels", "heuristic", "muvera", "plaid", "plaid_kernels",
+    "residual",
+)  # fmt: skip
+
+
 class MultiVector:
     """A vector a token, scored by late interaction; see docs/retrievers.md."""
 
@@ -55,19 +67,15 @@ class MultiVector:
         "seekbench.retrievers.dense",
         "seekbench.retrievers.dense.checkpoint",
         "seekbench.retrievers.dense.encode",
-        "seekbench.retrievers.dense.exact",
         "seekbench.retrievers.dense.model",
         "seekbench.retrievers.dense.ann",
-        *(
-            f"seekbench.retrievers.multi_vector.{name}"
-            for name in (
-                "candidates", "centroids", "checkpoint", "encode", "fde", "fde_kernels", "heuristic", "kernels",
-                "maxsim", "muvera", "params", "passages", "plaid", "plaid_kernels", "pooling", "residual",
-                "retriever", "searcher", "tokens", "writing", "compression",
-            )
-        ),
+        *_named("checkpoint", "encode", "params", "passages", "pooling", "ragged", "retriever", "tokens", "writing"),
         "seekbench.retrievers.multi_vector",
     )  # fmt: skip
+    search_modules: ClassVar[tuple[str, ...]] = (
+        "seekbench.retrievers.dense.exact",
+        *_named("kernels", "lanes", "maxsim", "searcher"),
+    )
     indexes = True
 
     def __init__(self, params: MultiVectorParams, training: TrainingData | None = None) -> None:
@@ -157,8 +165,8 @@ class MultiVector:
         }
 
     def recipe(self, documents: TextView, *, context: Context) -> Mapping[str, Any]:
-        """What the index depends on beyond its parameters: the adapter of the documents' language, and what of the
-        parameters of the candidates their index depends on."""
+        """What the index depends on beyond its parameters: the adapter of the documents' language, what of the
+        parameters of the candidates their index depends on, and the code of what is derived from the vectors."""
         learnt: dict[str, Any] = {}
         if self.params.training is not None:
             from seekbench.retrievers.multi_vector.trained import depends_on
@@ -168,6 +176,7 @@ class MultiVector:
             **learnt,
             "adapter": self.base_checkpoint(context).adapter(documents.language),
             "candidates": candidates_.index_part(self.params.candidates),
+            **({} if self.params.plain else {"code": {m: hashing.of_code(m) for m in _DERIVING}}),
         }
 
     def describe(self, *, context: Context) -> Mapping[str, Any]:

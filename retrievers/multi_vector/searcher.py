@@ -10,8 +10,9 @@ import numpy as np
 from seekbench.errors import SeekbenchError
 from seekbench.retrievers.multi_vector import maxsim
 from seekbench.retrievers.multi_vector.candidates import Method, depth_of
-from seekbench.retrievers.multi_vector.maxsim import Ints, Packed
+from seekbench.retrievers.multi_vector.maxsim import Packed
 from seekbench.retrievers.multi_vector.passages import Passages
+from seekbench.retrievers.multi_vector.ragged import Floats, Ints
 from seekbench.retrievers.multi_vector.tokens import Tokens
 from seekbench.retrievers.protocol import Context, TextView
 from seekbench.runs import Run
@@ -104,7 +105,7 @@ class MultiVectorSearcher:
         self.timings["score"] += time.monotonic() - began
         return run
 
-    def _scores(self, queries: Packed, where: Ints, context: Context) -> maxsim.Floats:
+    def _scores(self, queries: Packed, where: Ints, context: Context) -> Floats:
         """float32 of the shape of `where`: exact scores of each query's passages, -inf where there is none."""
         who, place = np.nonzero(where >= 0)
         self._count("scored", len(who))

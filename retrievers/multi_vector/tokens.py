@@ -18,7 +18,7 @@ import orjson
 from seekbench.errors import SeekbenchError
 from seekbench.progress import NoProgress, Progress
 from seekbench.retrievers.dense import ann
-from seekbench.retrievers.multi_vector.maxsim import Floats, Ints, spans
+from seekbench.retrievers.multi_vector.ragged import Floats, Ints, spans
 from seekbench.store import write_atomic
 
 if TYPE_CHECKING:

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seekbench.errors import SeekbenchError
+from seekbench.retrievers.multi_vector import maxsim
 from seekbench.retrievers.multi_vector.encode import TokenVectors
+from seekbench.retrievers.multi_vector.lanes import Rounded
 from seekbench.retrievers.multi_vector.maxsim import Packed, _torch_scorer, rank, score_pairs, search
 from seekbench.retrievers.multi_vector.passages import Passages
 from seekbench.retrievers.multi_vector.pooling import Pooling, Pruning, document_frequency, pooled, pruned
@@ -64,7 +66,7 @@ def test_scores_equal_float64(seed: int, dim: int, passages: int, tmp_path_facto
         hits = run.doc_rows[q][run.doc_rows[q] >= 0]
         assert sorted(hits.tolist()) == np.flatnonzero(lengths).tolist()  # without vectors no hit
         assert (run.scores[q, : len(hits)] == pairs[q, hits]).all()  # bit for bit
-    torch_scores = _torch_scorer(queries.filled(), "cpu")(vectors, tokens.indptr)
+    torch_scores = _torch_scorer(queries, "cpu")(vectors, tokens.indptr)
     np.testing.assert_allclose(torch_scores, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -106,6 +108,39 @@ def test_scores_depend_on_nothing_but_the_pair(tmp_path: Path) -> None:
     )
     assert (reranked.doc_rows == whole.doc_rows).all()
     assert (reranked.scores == whole.scores).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 10_000), dim=st.sampled_from([1, 2, 7, 32]), k=st.integers(1, 8),
+    spread=st.sampled_from([0.0, 2.0]), distinct=st.sampled_from([3, 40, 400]),
+)  # fmt: skip
+def test_a_scan_in_16_bits_changes_nothing(
+    seed: int, dim: int, k: int, spread: float, distinct: int, tmp_path_factory: Any
+) -> None:
+    """Passages with the same vectors tie at the cutoff; lengths of vectors are spread over orders of magnitude."""
+    rng = np.random.default_rng(seed)
+    pool = [
+        (rng.standard_normal((n, dim)) * np.exp(spread * rng.standard_normal((n, 1)))).astype(np.float32)
+        for n in rng.integers(0, 14, distinct)
+    ]
+    parts = [pool[i] for i in rng.integers(0, distinct, 300)]
+    lengths = np.array([len(p) for p in parts])
+    tokens = stored(tmp_path_factory.mktemp("store"), np.concatenate(parts), lengths)
+    asked = [rng.standard_normal((n, dim)).astype(np.float32) for n in rng.integers(0, 12, 40)]
+    asked[3] *= 0
+    queries = Packed.of(asked)
+    assert len(queries.vectors) >= maxsim._SCAN_FROM
+    passages, order = Passages(np.arange(300, dtype=np.int32)), rng.permutation(300)
+    whole = search(queries, tokens, passages, order, 300)
+    scanned = search(queries, tokens, passages, order, k)
+    assert (scanned.doc_rows == whole.doc_rows[:, :k]).all()
+    assert (scanned.scores == whole.scores[:, :k]).all()
+    scorer = Rounded(queries)
+    rough = scorer(tokens.block(0, 300), tokens.indptr)
+    exact = by_hand(queries, tokens.block(0, 300), lengths)
+    some = lengths > 0
+    assert (np.abs(rough[:, some] - exact[:, some]).max(axis=1, initial=0) <= scorer.slack()).all()
 
 
 @pytest.mark.parametrize(
@@ -375,3 +410,21 @@ def test_mistakes_are_said_with_their_line(collection: Path, fields: str, messag
     with pytest.raises(InputError, match=message) as caught:
         load(collection / "run.yaml")
     assert "run.yaml:4" in str(caught.value)
+
+
+def test_every_module_is_in_a_key() -> None:
+    """Vectors depend on what makes them; what is derived and what scores have keys of their own."""
+    import pkgutil
+
+    from seekbench.retrievers import multi_vector
+    from seekbench.retrievers.multi_vector import retriever
+
+    package = multi_vector.__name__
+    there = {f"{package}.{m.name}" for m in pkgutil.iter_modules(multi_vector.__path__)} | {package}
+    vectors, search = set(retriever.MultiVector.modules), set(retriever.MultiVector.search_modules)
+    assert not vectors & search
+    assert not vectors & set(retriever._DERIVING)
+    training = {f"{package}.{name}" for name in ("losses", "trained", "training")}  # in trained.depends_on
+    known = vectors | search | set(retriever._DERIVING) | training
+    assert not there - known
+    assert not {m for m in known if m.startswith(f"{package}.")} - there

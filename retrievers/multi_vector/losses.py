@@ -1,10 +1,8 @@
-"""Losses of late interaction: MaxSim with a gradient, and what is minimised over its scores. Functions of tensors that
-know no model; scores are summed in the precision of the vectors."""
+"""MaxSim with a gradient; scores are summed in the precision of the vectors."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812 (torch's own custom)
 
 #: Products of token vectors at a time; what is kept for the gradient is much smaller.
 _PRODUCTS = 1 << 25
@@ -45,54 +43,3 @@ def maxsim_own(
     best = products.masked_fill(~document_mask.unsqueeze(2), -torch.inf).max(dim=-1).values
     best = best.masked_fill(~document_mask.any(dim=2).unsqueeze(2), -1.0)
     return (best * query_mask.unsqueeze(1)).sum(dim=2)
-
-
-def contrastive(
-    scores: torch.Tensor,
-    positive: torch.Tensor,
-    excluded: torch.Tensor | None = None,
-    *,
-    temperature: float = 1.0,
-) -> torch.Tensor:
-    """Mean softmax cross-entropy over all documents of a batch.
-
-    scores: [queries, documents]; positive: int64 [queries], the column of each query's document; excluded: bool
-    [queries, documents], columns that leave a query's denominator, as other answers to it; never the positive.
-    """
-    if excluded is not None:
-        scores = scores.masked_fill(excluded, -torch.inf)
-    return F.cross_entropy(scores / temperature, positive)
-
-
-def pairwise(scores: torch.Tensor, *, temperature: float = 1.0) -> torch.Tensor:
-    """Mean softmax cross-entropy over a query's own documents (ColBERT: a positive and a negative).
-
-    scores: [queries, 1 + negatives], the positive first.
-    """
-    return F.cross_entropy(
-        scores / temperature, torch.zeros(len(scores), dtype=torch.long, device=scores.device)
-    )
-
-
-def distillation(
-    scores: torch.Tensor, teacher: torch.Tensor, *, scale: float = 1.0, temperature: float = 1.0
-) -> torch.Tensor:
-    """Mean Kullback-Leibler divergence of softmax(scores / temperature) from softmax(scale * teacher) over a query's
-    own documents (ColBERTv2, whose code calls the scale `distillation_alpha`).
-
-    scores, teacher: [queries, n].
-    """
-    wanted = F.log_softmax(teacher.to(scores.dtype) * scale, dim=1)
-    return F.kl_div(
-        F.log_softmax(scores / temperature, dim=1), wanted, reduction="batchmean", log_target=True
-    )
-
-
-def margin_mse(scores: torch.Tensor, teacher: torch.Tensor, *, scale: float = 1.0) -> torch.Tensor:
-    """Mean squared difference of margins, positive less negative, from the teacher's times `scale` (Hofstätter et al.
-    2020, arXiv 2010.02666).
-
-    scores, teacher: [queries, 1 + negatives], the positive first.
-    """
-    wanted = teacher.to(scores.dtype) * scale
-    return F.mse_loss(scores[:, :1] - scores[:, 1:], wanted[:, :1] - wanted[:, 1:])

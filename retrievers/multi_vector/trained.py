@@ -22,14 +22,16 @@ def depends_on(retriever: MultiVector, *, context: Context) -> dict[str, Any]:
     """JSON: what a training depends on beyond the checkpoint and the documents."""
     from seekbench.generation.queries import MODULES as GENERATION
     from seekbench.generation.queries import identity as generator_identity
+    from seekbench.retrievers.contrastive import MODULES as CONTRASTIVE
+    from seekbench.retrievers.contrastive.mining import identity as teachers
     from seekbench.retrievers.dense import Dense
     from seekbench.retrievers.generative.links import MODULES as LINKS
-    from seekbench.retrievers.multi_vector import training
 
     p, data = retriever.params, retriever.training
     assert p.training is not None
     code = (
         __name__, "seekbench.retrievers.multi_vector.losses", "seekbench.retrievers.multi_vector.training",
+        *CONTRASTIVE,
         "seekbench.retrievers.generative.examples", "seekbench.retrievers.generative.pairs",
         "seekbench.retrievers.generative.tasks", "seekbench.retrievers.generative.embedding",
         "seekbench.training.trainer", "seekbench.training.schedule", *LINKS, *GENERATION, *Dense.modules,
@@ -37,7 +39,7 @@ def depends_on(retriever: MultiVector, *, context: Context) -> dict[str, Any]:
     return {
         "training": p.training.model_dump(mode="json", exclude={"checkpoint_every"}),
         "inputs": [entry.model_dump(mode="json") for entry in p.inputs],
-        "models": training.identity(p.training, context=context, base=p._base),
+        "models": teachers(p.training, context=context, base=p._base),
         "generators": [
             dict(generator_identity(e.generator, context=context, base=e._base)) if e.generator else None
             for e in p.inputs
@@ -92,10 +94,11 @@ def _train(retriever: MultiVector, documents: TextView, place: Path, context: Co
 
     import torch
 
+    from seekbench.retrievers.contrastive.training import save
     from seekbench.retrievers.dense.encode import pick_device
     from seekbench.retrievers.generative import examples as examples_
     from seekbench.retrievers.multi_vector.encode import load
-    from seekbench.retrievers.multi_vector.training import save, train_model
+    from seekbench.retrievers.multi_vector.training import train_model
     from seekbench.training.trainer import plot
 
     p = retriever.params

@@ -18,6 +18,11 @@ from pydantic import ValidationError
 
 from seekbench.collection import Corpus, Queries
 from seekbench.errors import InputError
+from seekbench.retrievers.contrastive import batches, mining
+from seekbench.retrievers.contrastive import losses as pairs
+from seekbench.retrievers.contrastive import training as common
+from seekbench.retrievers.contrastive.params import Teacher
+from seekbench.retrievers.contrastive.watch import Watch
 from seekbench.retrievers.dense.checkpoint import resolve_as
 from seekbench.retrievers.generative import examples
 from seekbench.retrievers.generative.examples import Examples, Input, Kind, Made
@@ -145,11 +150,11 @@ def test_losses_are_sentence_transformers() -> None:
         *({"input_ids": i.clone(), "attention_mask": torch.ones_like(i), "task": "document"} for i in ids),
     ]
     ranking = theirs.MultiVectorMultipleNegativesRankingLoss(model, scale=4.0)(features, None)
-    torch.testing.assert_close(losses.contrastive(scores, torch.arange(4) * 3, temperature=0.25), ranking)
+    torch.testing.assert_close(pairs.contrastive(scores, torch.arange(4) * 3, temperature=0.25), ranking)
     kl = theirs.MultiVectorDistillKLDivLoss(model, teacher_temperature=0.5)(features, teacher)
-    torch.testing.assert_close(losses.distillation(own, teacher, scale=2.0), kl)
+    torch.testing.assert_close(pairs.distillation(own, teacher, scale=2.0), kl)
     margin = theirs.MultiVectorMarginMSELoss(model)(features, teacher)
-    torch.testing.assert_close(losses.margin_mse(own, teacher), margin)
+    torch.testing.assert_close(pairs.margin_mse(own, teacher), margin)
 
 
 def test_losses_are_their_formulas() -> None:
@@ -170,16 +175,16 @@ def test_losses_are_their_formulas() -> None:
         )
         for i, p in enumerate(positive)
     ]
-    found = losses.contrastive(t(scores), t(positive), t(excluded), temperature=0.5)
+    found = pairs.contrastive(t(scores), t(positive), t(excluded), temperature=0.5)
     assert float(found) == pytest.approx(np.mean(wanted), rel=1e-12)
     wanted = [-np.log(softmax(row / 0.5)[0]) for row in scores]
-    assert float(losses.pairwise(t(scores), temperature=0.5)) == pytest.approx(np.mean(wanted), rel=1e-12)
+    assert float(pairs.pairwise(t(scores), temperature=0.5)) == pytest.approx(np.mean(wanted), rel=1e-12)
     p, s = [softmax(row * 3) for row in teacher], [softmax(row / 0.5) for row in scores]
     wanted = [(a * np.log(a / b)).sum() for a, b in zip(p, s, strict=True)]
-    found = losses.distillation(t(scores), t(teacher), scale=3.0, temperature=0.5)
+    found = pairs.distillation(t(scores), t(teacher), scale=3.0, temperature=0.5)
     assert float(found) == pytest.approx(np.mean(wanted), rel=1e-12)
     margins = (scores[:, :1] - scores[:, 1:]) - 3 * (teacher[:, :1] - teacher[:, 1:])
-    assert float(losses.margin_mse(t(scores), t(teacher), scale=3.0)) == pytest.approx(
+    assert float(pairs.margin_mse(t(scores), t(teacher), scale=3.0)) == pytest.approx(
         (margins**2).mean(), rel=1e-12
     )
 
@@ -229,23 +234,23 @@ def kind_of(
     return Kind(entry, made, np.zeros(len(texts), dtype=bool))
 
 
-def task_of(documents: TextView, kind: Kind, chosen: TrainingParams, negatives: Any = None) -> training.Task:
+def task_of(documents: TextView, kind: Kind, chosen: TrainingParams, negatives: Any = None) -> batches.Task:
     passages = Passages.find(documents)
-    positives = training.Positives.of_kind(kind, passages.of)
-    recipe: Any = None
-    return training.Task(
-        "x", kind, documents, passages, chosen, recipe, positives=positives, negatives=negatives, seed=0
+    positives = mining.Positives.of_kind(kind, passages.of)
+    loss: Any = None
+    return batches.Task(
+        "x", kind, documents, passages, chosen, loss, positives=positives, negatives=negatives, seed=0
     )
 
 
 def test_a_text_is_taken_out_of_its_document_once() -> None:
-    assert training.without("One two. Three four. One two. End.", "One two.") == "Three four. One two. End."
-    assert training.without("Title One\n two.  Three four.", "One two.") == "Title Three four."
-    assert training.without("One (two) end", "(two)") == "One end"
-    assert training.without("One two.", "One two") == "One two."  # nothing would be left
-    assert training.without("One two.", "Three") == "One two."
-    assert training.without("One two.", "  ") == "One two."
-    assert training.without("東京は大きい。人が多い。", "東京は大きい。") == "人が多い。"
+    assert batches.without("One two. Three four. One two. End.", "One two.") == "Three four. One two. End."
+    assert batches.without("Title One\n two.  Three four.", "One two.") == "Title Three four."
+    assert batches.without("One (two) end", "(two)") == "One end"
+    assert batches.without("One two.", "One two") == "One two."  # nothing would be left
+    assert batches.without("One two.", "Three") == "One two."
+    assert batches.without("One two.", "  ") == "One two."
+    assert batches.without("東京は大きい。人が多い。", "東京は大きい。") == "人が多い。"
 
 
 def test_most_examples_are_shown_without_their_text(tmp_path: Path) -> None:
@@ -296,8 +301,8 @@ def test_other_answers_leave_the_denominator() -> None:
             mine = 3 * i < j < 3 * i + 3
             assert batch.excluded[i, j] == (j != 3 * i and (passage in own or mine))
     with pytest.raises(InputError, match="need more than the corpus' 6 different texts"):
-        training._task(
-            "x", 0, kind, documents, Passages.find(documents), params(negatives=4), Path(), Any, CONTEXT, None
+        common._task(
+            "x", 0, kind, documents, Passages.find(documents), params(negatives=4), Path(), Any, None
         )
 
 
@@ -312,8 +317,8 @@ def test_hard_negatives_are_the_best_below_the_positive(tmp_path: Path) -> None:
         teacher={"type": "dense", "model": str(tmp_path / "encoder")},
     )  # fmt: skip
     passages = Passages.find(documents)
-    positives = training.Positives.of_kind(kind, passages.of)
-    found = training.mine(kind, positives, documents, passages, said, tmp_path / "n", seed=0, context=CONTEXT)
+    positives = mining.Positives.of_kind(kind, passages.of)
+    found = mining.mine(kind, positives, documents, passages, said, tmp_path / "n", seed=0, context=CONTEXT)
     assert found.teacher is not None
     dense = Dense(DenseParams.model_validate({"model": str(tmp_path / "encoder")}))
     docs = dense.encode(documents.texts(), "document", lambda n: None, CONTEXT).vectors
@@ -329,7 +334,7 @@ def test_hard_negatives_are_the_best_below_the_positive(tmp_path: Path) -> None:
         assert found.rows[row, : len(below)].tolist() == below[:5]
         assert len({doc, *found.rows[row].tolist()}) == 6
         np.testing.assert_allclose(found.teacher[row], scores[row, [doc, *found.rows[row]]], atol=1e-5)
-    again = training.mine(kind, positives, documents, passages, said, tmp_path / "n", seed=0, context=CONTEXT)
+    again = mining.mine(kind, positives, documents, passages, said, tmp_path / "n", seed=0, context=CONTEXT)
     np.testing.assert_array_equal(again.rows, found.rows)
     task = task_of(documents, kind, said, found)
     batch = task.batch(task.rows[:4], np.random.default_rng(1))
@@ -338,7 +343,7 @@ def test_hard_negatives_are_the_best_below_the_positive(tmp_path: Path) -> None:
     for i, row in enumerate(task.rows[:4].tolist()):
         docs_ = [whole.index(text) for text in columns[i, 1:]]
         np.testing.assert_allclose(batch.teacher[i, 1:], scores[row, docs_], atol=1e-5)
-    assert set(training.identity(said, context=CONTEXT)) == {"miner", "teacher"}
+    assert set(mining.identity(said, context=CONTEXT)) == {"miner", "teacher"}
 
 
 def test_a_cross_encoder_teaches(tmp_path: Path) -> None:
@@ -351,8 +356,8 @@ def test_a_cross_encoder_teaches(tmp_path: Path) -> None:
         negatives=2, loss=("margin_mse",), teacher={"type": "cross_encoder", "model": str(tmp_path / "cross")}
     )
     passages = Passages.find(documents)
-    positives = training.Positives.of_kind(kind, passages.of)
-    found = training.mine(kind, positives, documents, passages, said, tmp_path / "n", seed=0, context=CONTEXT)
+    positives = mining.Positives.of_kind(kind, passages.of)
+    found = mining.mine(kind, positives, documents, passages, said, tmp_path / "n", seed=0, context=CONTEXT)
     theirs = CrossEncoder(str(tmp_path / "cross"), device="cpu", activation_fn=torch.nn.Identity())
     whole, row = documents.texts(), int(kind.learnt[3])
     docs = [int(kind.made.doc[row]), *found.rows[row].tolist()]
@@ -360,7 +365,7 @@ def test_a_cross_encoder_teaches(tmp_path: Path) -> None:
     assert found.teacher is not None
     np.testing.assert_allclose(found.teacher[row], wanted, atol=1e-4)
     (tmp_path / "n" / "negatives.npz").unlink()
-    again = training.mine(kind, positives, documents, passages, said, tmp_path / "n", seed=0, context=CONTEXT)
+    again = mining.mine(kind, positives, documents, passages, said, tmp_path / "n", seed=0, context=CONTEXT)
     np.testing.assert_array_equal(again.teacher, found.teacher)
 
 
@@ -368,7 +373,7 @@ def test_a_cross_encoder_teaches(tmp_path: Path) -> None:
 
 
 def gradients(
-    model: Any, batch: training.Batch, chosen: TrainingParams, recipe: Any
+    model: Any, batch: batches.Batch, chosen: TrainingParams, recipe: Any
 ) -> tuple[float, torch.Tensor]:
     torch.manual_seed(3)
     model.zero_grad(set_to_none=True)
@@ -383,7 +388,7 @@ def gradients(
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(layout: str, tmp_path: Path) -> None:
     model, recipe = opened(getattr(tiny_mv, layout)(tmp_path / "m"))
     rng = np.random.default_rng(0)
-    batch = training.Batch(
+    batch = batches.Batch(
         sentences(1, 5, 5), [" ".join(s.split()[: 1 + i % 7]) for i, s in enumerate(sentences(2, 15))],
         np.zeros((5, 15), dtype=bool), rng.random((5, 3)).astype(np.float32),
     )  # fmt: skip
@@ -399,7 +404,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(layout: str, tmp_path: P
 
 def test_dropout_of_parts_is_played_again(tmp_path: Path) -> None:
     model, recipe = opened(tiny_mv.colbert(tmp_path / "m"))
-    batch = training.Batch(sentences(1, 4), sentences(2, 4), np.zeros((4, 4), dtype=bool), None)
+    batch = batches.Batch(sentences(1, 4), sentences(2, 4), np.zeros((4, 4), dtype=bool), None)
     chosen = params(micro=3)
     model.train()
     found = gradients(model, batch, chosen, recipe)
@@ -492,9 +497,9 @@ def test_a_folder_is_of_one_training(tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
     assert len(other) == len(found)
     fields = {"steps": 2, "negatives": 2, "negatives_from": "hard", "miner": str(tmp_path / "encoder")}
-    widths, mine = [], training.mine
+    widths, mine = [], mining.mine
 
-    def mined(*given: Any, **named: Any) -> training.Negatives:
+    def mined(*given: Any, **named: Any) -> mining.Negatives:
         made = mine(*given, **named)
         widths.append(made.rows.shape[1])
         assert (made.rows[given[0].learnt] >= 0).all()
@@ -503,7 +508,7 @@ def test_a_folder_is_of_one_training(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def killed(*given: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "mine", mined)
+    monkeypatch.setattr(mining, "mine", mined)
     with monkeypatch.context() as patched:
         patched.setattr(training, "loss_of", killed)
         with pytest.raises(KeyboardInterrupt):  # before there is a checkpoint
@@ -538,13 +543,17 @@ def test_the_look_counts_ranks(tmp_path: Path) -> None:
     model, recipe = opened(tiny_mv.sentence_transformers(tmp_path / "m"))
     documents = corpus()
     made = made_of(documents, tmp_path, "sentences", watched=6)
-    watch = training.Watch(model, made.watched, documents, Passages.find(documents), recipe, count=10, seed=0)
+
+    def ours(queries: list[str], texts: list[str]) -> Any:
+        return training.scores_of(model, queries, texts, recipe)
+
+    watch = Watch(ours, made.watched, documents, Passages.find(documents), count=10, seed=0)
     assert len(watch.texts) == 10
     assert not any(query in text for query in watch.queries for text in watch.texts)
     queries = model.encode_query(watch.queries, convert_to_numpy=True, prompt="query: ")
     found = model.encode_document(watch.texts, convert_to_numpy=True, prompt="passage: ")
     scores = np.array([[(q @ d.T).max(axis=1).sum() for d in found] for q in queries])
-    np.testing.assert_allclose(watch.scores(), scores, atol=1e-4)
+    np.testing.assert_allclose(ours(watch.queries, watch.texts), scores, atol=1e-4)
     ranks = []
     for line, right in zip(scores, watch.right, strict=True):
         order = np.argsort(-line, kind="stable").tolist()
@@ -594,8 +603,8 @@ def test_what_is_saved_is_what_was_trained(
         assert any("adapter_modules" in n for n in still)
         assert any("word_embeddings" in n for n in still)
         assert not any("attention.self.query.weight" in n for n in still)
-    training.save(model, tmp_path / "saved")
-    training.save(model, tmp_path / "saved")
+    common.save(model, tmp_path / "saved")
+    common.save(model, tmp_path / "saved")
     checkpoint = resolve_as(TokenCheckpoint, TokenSettings(str(tmp_path / "saved")), offline=True, fetch=True)
     kept = checkpoint.recipe
     assert kept.layout == "sentence-transformers"
@@ -639,7 +648,7 @@ def test_a_projection_is_new_where_there_is_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has a projection already"):
         training.project(opened(tiny_mv.colbert(tmp_path / "c"))[0], 8, seed=0)
     with pytest.raises(InputError, match="the encoder has no adapters"):
-        training.frozen(made[0], ("adapters",))
+        common.frozen(made[0], ("adapters",))
 
 
 @pytest.mark.parametrize(
@@ -665,5 +674,5 @@ def test_parameters_that_do_not_fit_are_refused(fields: dict[str, Any], says: st
 
 
 def test_every_field_says_what_it_is() -> None:
-    for model in (TrainingParams, training.Teacher):
+    for model in (TrainingParams, Teacher):
         assert all(field.description for field in model.model_fields.values())

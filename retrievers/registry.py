@@ -32,6 +32,10 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "seekbench.retrievers.multi_vector.retriever:MultiVector",
         "a vector a token, late interaction (ColBERT); MUVERA, PLAID and other candidates",
     ),
+    "sparse": (
+        "seekbench.retrievers.sparse.retriever:Sparse",
+        "learned weights of terms (SPLADE family, inference-free, uniCOIL), exact index or Lucene's",
+    ),
     "run_file": ("seekbench.retrievers.run_file:RunFile", "an existing TREC run as a system"),
 }
 

@@ -438,7 +438,10 @@ def _retrievers(model: ConfigModel, marked: Marked, path: Path, report: Report) 
             )
             continue
         try:
-            validated = cls.Params.model_validate(params, context={"base": _base(marked, at, path)})
+            others = {other: given for other, (_, given) in entries.items() if other != name}
+            validated = cls.Params.model_validate(
+                params, context={"base": _base(marked, at, path), "retrievers": others}
+            )
             built[name] = RetrieverConfig(name, kind, params, cls(validated), origin)
         except ValidationError as error:
             add_validation_errors(report, error, marked, at, cls.Params, f"type '{kind}'", params)

@@ -61,7 +61,7 @@ class Task:
         documents: TextView,
         passages: Passages,
         params: PairTraining,
-        loss: Callable[[Any, Batch], torch.Tensor],
+        loss: Callable[[Any, Batch, int], torch.Tensor],
         *,
         positives: Positives,
         negatives: Negatives | None,
@@ -71,6 +71,8 @@ class Task:
         self.documents, self.passages, self.params, self._loss = documents, passages, params, loss
         self.positives, self.negatives, self.seed = positives, negatives, seed
         self.cut = cut_out(kind)
+        #: Of the training, 0-based; the trainer says it.
+        self.step = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -84,7 +86,7 @@ class Task:
 
         # The trainer seeds each step: negatives are new in each, and the same in a continued training.
         rng = np.random.default_rng([torch.initial_seed(), zlib.crc32(self.name.encode())])
-        return self._loss(model, self.batch(self.rows[rows], rng))
+        return self._loss(model, self.batch(self.rows[rows], rng), self.step)
 
     def batch(self, chosen: Ints, rng: np.random.Generator) -> Batch:
         """Of texts of the kind, by row."""

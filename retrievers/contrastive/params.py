@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from seekbench.retrievers import protocol
+from seekbench.retrievers.dense.model import ModelParams
+from seekbench.retrievers.generative.examples import Input
 
 #: Of these losses a query's own documents are what counts, its positive and negatives.
 OWN = frozenset({"pairwise", "distillation", "margin_mse"})
@@ -102,12 +104,12 @@ class PairTraining(protocol.Params):
             raise ValueError(f"loss {', '.join(sorted(chosen & OWN))} needs negatives: 1 or more")
         if not self.negatives and self.batch < 2:
             raise ValueError("`contrastive` without negatives needs a batch of 2 or more")
-        if chosen & TAUGHT and self.teacher is None:
+        if chosen & TAUGHT and self.teacher is None and not self.ensemble:
             raise ValueError(f"loss {', '.join(sorted(chosen & TAUGHT))} needs a teacher")
         if self.negatives_from == "hard":
             if not self.negatives:
                 raise ValueError("negatives_from: hard needs negatives: 1 or more")
-            if self.mining_model is None:
+            if self.mining_model is None and not self.ensemble:
                 raise ValueError("hard negatives need a `miner`, or a dense teacher, to find them")
             if self.pool < self.negatives:
                 raise ValueError(f"a pool of {self.pool} has no {self.negatives} negatives")
@@ -119,6 +121,11 @@ class PairTraining(protocol.Params):
         return self
 
     @property
+    def ensemble(self) -> bool:
+        """Whether other retrievers teach, which also find the negatives."""
+        return False
+
+    @property
     def mining_model(self) -> str | None:
         if self.miner is not None or self.teacher is None or self.teacher.type != "dense":
             return self.miner
@@ -128,3 +135,34 @@ class PairTraining(protocol.Params):
     def taught(self) -> bool:
         """Whether a teacher's scores are needed."""
         return bool(TAUGHT & set(self.loss))
+
+
+class TrainedParams(ModelParams):
+    """Fields of a retriever whose checkpoint may be trained on pairs; a subclass adds `training`."""
+
+    train: str | None = Field(
+        None, description="split whose queries may be learnt from; never the evaluated one"
+    )
+    inputs: tuple[Input, ...] = Field(
+        (),
+        description="kinds of training texts, as of `generative`; queries of the split, or sentences and keywords of "
+        "documents, where not stated",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_inputs(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("training") is not None and not value.get("inputs"):
+            kinds = ["queries"] if value.get("train") else ["sentences", "keywords"]
+            return {**value, "inputs": [{"kind": kind} for kind in kinds]}
+        return value
+
+    @model_validator(mode="after")
+    def _training_is_whole(self) -> Self:
+        if getattr(self, "training", None) is None:
+            for name in ("train", "inputs"):
+                if getattr(self, name):
+                    raise ValueError(f"`{name}` is of a system that trains; add `training`, or leave it out")
+        elif self.train is None and any(entry.kind == "queries" for entry in self.inputs):
+            raise ValueError("the input `queries` needs a training split, e.g. train: train")
+        return self

@@ -35,10 +35,11 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Scoring:
-    """What a kind of encoder adds. loss: of (model, batch), a tensor of one float with gradient; scores: of (queries,
-    documents), float32 [queries, documents] without; said: JSON, what both depend on beyond the parameters."""
+    """What a kind of encoder adds. loss: of (model, batch, step), a tensor of one float with gradient; scores: of
+    (queries, documents), float32 [queries, documents] without; said: JSON, what both depend on beyond the
+    parameters."""
 
-    loss: Callable[[Any, Batch], torch.Tensor]
+    loss: Callable[[Any, Batch, int], torch.Tensor]
     scores: Callable[[list[str], list[str]], Floats]
     said: Mapping[str, Any]
 
@@ -156,7 +157,7 @@ def _key(
 
 def _task(
     name: str, place_: int, kind: Kind, documents: TextView, passages: Passages, params: PairTraining, folder: Path,
-    loss: Callable[[Any, Batch], torch.Tensor],
+    loss: Callable[[Any, Batch, int], torch.Tensor],
     mine: Callable[[Kind, Positives, Passages, Path, int], Negatives] | None,
 ) -> Task:  # fmt: skip
     # Kinds draw apart from each other.

@@ -8,9 +8,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from seekbench.retrievers import protocol
+from seekbench.retrievers.contrastive.params import TrainedParams
 from seekbench.retrievers.dense import ann
-from seekbench.retrievers.dense.model import ModelParams
-from seekbench.retrievers.generative.examples import Input
 from seekbench.retrievers.multi_vector.candidates import CandidatesParams, ExactParams
 from seekbench.retrievers.multi_vector.checkpoint import Expansion, TokenSettings
 from seekbench.retrievers.multi_vector.pooling import Pooling, Pruning
@@ -42,7 +41,7 @@ class Compression(protocol.Params):
         return self
 
 
-class MultiVectorParams(ModelParams):
+class MultiVectorParams(TrainedParams):
     """Fields of `type: multi_vector`. What is not stated is the checkpoint's own."""
 
     query_prompt: str | None = Field(None, description="marker or text before each query, e.g. '[unused0] '")
@@ -73,14 +72,6 @@ class MultiVectorParams(ModelParams):
         description="which documents are scored: exact (all), muvera, plaid, heuristic, or rerank another retriever's",
         discriminator="type",
     )
-    train: str | None = Field(
-        None, description="split whose queries may be learnt from; never the evaluated one"
-    )
-    inputs: tuple[Input, ...] = Field(
-        (),
-        description="kinds of training texts, as of `generative`; queries of the split, or sentences and keywords of "
-        "documents, where not stated",
-    )
     training: TrainingParams | None = Field(
         None, description="trains the checkpoint on this corpus before it encodes"
     )
@@ -94,24 +85,6 @@ class MultiVectorParams(ModelParams):
     shard: int = Field(
         512, ge=1, description="documents encoded and saved at a time: what an interruption may lose"
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _default_inputs(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("training") is not None and not value.get("inputs"):
-            kinds = ["queries"] if value.get("train") else ["sentences", "keywords"]
-            return {**value, "inputs": [{"kind": kind} for kind in kinds]}
-        return value
-
-    @model_validator(mode="after")
-    def _training_is_whole(self) -> Self:
-        if self.training is None:
-            for name in ("train", "inputs"):
-                if getattr(self, name):
-                    raise ValueError(f"`{name}` is of a system that trains; add `training`, or leave it out")
-        elif self.train is None and any(entry.kind == "queries" for entry in self.inputs):
-            raise ValueError("the input `queries` needs a training split, e.g. train: train")
-        return self
 
     _candidates = field_validator("candidates", mode="before")(ann.by_name)
 

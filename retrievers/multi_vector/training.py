@@ -203,7 +203,7 @@ def train_model(
 
     fixed = params.negatives and (params.taught or params.negatives_from == "hard")
     scoring = Scoring(
-        loss=lambda model, batch: loss_of(model, batch, params, recipe),
+        loss=lambda model, batch, step: loss_of(model, batch, params, recipe),
         scores=lambda queries, texts: scores_of(model, queries, texts, recipe),
         said=asdict(recipe),
     )

@@ -60,7 +60,10 @@ class Settings:
 
 
 class Task(Protocol):
-    """One kind of example. name: in the log, another for each; weight: its share of the examples."""
+    """One kind of example. name: in the log, another for each; weight: its share of the examples.
+
+    Optional: `step`, which is set to the number of the step before its loss is asked for.
+    """
 
     name: str
     weight: float
@@ -196,6 +199,8 @@ def _step(
     for task, rows in zip(tasks, mixture.examples(step), strict=True):
         if not len(rows):
             continue
+        if hasattr(task, "step"):
+            task.step = step
         mean, whole = 0.0, 0
         size = settings.micro or len(rows)
         if size < len(rows):

@@ -1,0 +1,1 @@
+"""Learned sparse retrieval: weights of vocabulary terms by a neural encoder, and exact search over them."""

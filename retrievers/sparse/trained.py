@@ -1,0 +1,185 @@
+"""The model of a sparse system that trains: made once for a corpus, kept in sentence-transformers' layout."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from seekbench import hashing
+from seekbench.retrievers.protocol import Context, TextView
+from seekbench.store import write_atomic
+
+if TYPE_CHECKING:
+    from seekbench.retrievers.sparse.retriever import Sparse
+
+MODEL, FACTS, CURVES = "model", "training.json", "curves.png"
+
+
+def depends_on(retriever: Sparse, *, context: Context) -> dict[str, Any]:
+    """JSON: what a training depends on beyond the checkpoint and the documents."""
+    from seekbench.generation.queries import MODULES as GENERATION
+    from seekbench.generation.queries import identity as generator_identity
+    from seekbench.retrievers.contrastive import MODULES as CONTRASTIVE
+    from seekbench.retrievers.contrastive.mining import identity as teachers
+    from seekbench.retrievers.dense import Dense
+    from seekbench.retrievers.generative.links import MODULES as LINKS
+
+    p, data = retriever.params, retriever.training
+    assert p.training is not None
+    own = "seekbench.retrievers.sparse"
+    code = (
+        __name__, f"{own}.losses", f"{own}.training", f"{own}.head", f"{own}.encode", f"{own}.checkpoint",
+        *CONTRASTIVE, "seekbench.retrievers.generative.examples", "seekbench.retrievers.generative.pairs",
+        "seekbench.retrievers.generative.tasks", "seekbench.retrievers.generative.embedding",
+        "seekbench.training.trainer", "seekbench.training.schedule", *LINKS, *GENERATION, *Dense.modules,
+    )  # fmt: skip
+    return {
+        "training": p.training.model_dump(mode="json", exclude={"checkpoint_every"}),
+        "inputs": [entry.model_dump(mode="json") for entry in p.inputs],
+        "models": teachers(p.training, context=context, base=p._base),
+        "teachers": [t.identity(context) for t in p.training.teachers],
+        "generators": [
+            dict(generator_identity(e.generator, context=context, base=e._base)) if e.generator else None
+            for e in p.inputs
+        ],
+        "split": None if data is None else {"split": data.split, "content": data.content_hash},
+        "code": {name: hashing.of_code(name) for name in dict.fromkeys(code)},
+    }
+
+
+def trained(
+    retriever: Sparse, documents: TextView, folder: Path, *, context: Context
+) -> tuple[Path, Mapping[str, Any]]:
+    """(the folder of the trained checkpoint, facts of its training): from the store where there is one, since all
+    systems of one training share it; else made in `folder`."""
+
+    def make(place: Path) -> Mapping[str, Any]:
+        if not (place / FACTS).exists():
+            write_atomic(place / FACTS, orjson.dumps(_train(retriever, documents, place, context)))
+        facts: Mapping[str, Any] = orjson.loads((place / FACTS).read_bytes())
+        return facts
+
+    if context.stored is None:
+        place = folder / "trained"
+        place.mkdir(parents=True, exist_ok=True)
+        return place / MODEL, make(place)
+    checkpoint = retriever.base_checkpoint(context)
+    fields = {"query_prompt", "document_prompt", "aggregation", "activation"}
+    recipe = {
+        "subject": "learned sparse model",
+        "documents": documents.content_hash,
+        "checkpoint": {"weights": checkpoint.weights_hash, "files": checkpoint.files_hash},
+        "fields": retriever.params.model_dump(mode="json", include=fields),
+        **depends_on(retriever, context=context),
+    }
+    place = context.stored("model", recipe, make)
+    return place / MODEL, orjson.loads((place / FACTS).read_bytes())
+
+
+def _train(retriever: Sparse, documents: TextView, place: Path, context: Context) -> Mapping[str, Any]:
+    """Trains in `place`, continuing what an interrupted call left there; only the model and its curves stay."""
+    import torch
+
+    from seekbench.retrievers.contrastive.training import save
+    from seekbench.retrievers.dense.checkpoint import resolve_as
+    from seekbench.retrievers.dense.encode import pick_device
+    from seekbench.retrievers.generative import examples as examples_
+    from seekbench.retrievers.multi_vector.passages import Passages
+    from seekbench.retrievers.sparse.checkpoint import SparseCheckpoint, SparseSettings
+    from seekbench.retrievers.sparse.encode import load, modules_of
+    from seekbench.retrievers.sparse.training import Trained, idf_of, train_model
+    from seekbench.training.trainer import plot
+
+    p = retriever.params
+    assert p.training is not None
+    device = pick_device(context.device)
+    torch.set_num_threads(context.threads)
+    base = retriever.base_checkpoint(context, fetch=True)
+    fit: dict[str, Any] | None = None
+    checkpoint = base
+    if p.training.head:
+        start = place / "start"
+        if not (start / "fit.json").exists():
+            shutil.rmtree(start, ignore_errors=True)
+            write_atomic(
+                start / "fit.json", orjson.dumps(_with_head(base, start, documents, p.training, device))
+            )
+        fit = orjson.loads((start / "fit.json").read_bytes())
+        settings = SparseSettings(
+            model=str(start), query_prompt=p.query_prompt, document_prompt=p.document_prompt,
+            aggregation=p.aggregation, activation=p.activation,
+        )  # fmt: skip
+        checkpoint = resolve_as(SparseCheckpoint, settings, offline=True, fetch=True)
+    assert isinstance(checkpoint, SparseCheckpoint)
+    model = load(checkpoint, torch.float32, device)
+    modules = modules_of(model, "document")
+    passages = Passages.find(documents)
+    idf = None
+    if p.training.queries == "idf":
+        idf = idf_of(documents, modules[0].tokenizer, passages, context)
+    learning = Trained(model, modules, checkpoint.recipe, p.training, idf)
+    found = examples_.make(
+        documents, p.inputs, retriever.training, place / "examples", seed=p.training.seed,
+        watched=p.training.watched, context=context,
+    )  # fmt: skip
+    found.save(place / "examples.arrow")
+    taught_by = [teacher.identity(context) for teacher in p.training.teachers]
+    outcome, facts = train_model(
+        learning, found, documents, place / "work",
+        identity=hashing.of_json([base.weights_hash, base.files_hash, taught_by]),
+        said=asdict(checkpoint.recipe), context=context, base=p._base,
+    )  # fmt: skip
+    save(_whole(learning, device), place / MODEL)
+    write_atomic(place / "log.jsonl", b"".join(orjson.dumps(entry) + b"\n" for entry in outcome.log))
+    if outcome.log:
+        plot(outcome.log, place / CURVES, title=f"{base.name}: {outcome.steps} steps")
+    for name in ("work", "examples", "start"):
+        shutil.rmtree(place / name, ignore_errors=True)
+    return {**facts, "head": fit, "examples": found.facts()}
+
+
+def _with_head(base: Any, start: Path, documents: TextView, params: Any, device: str) -> dict[str, Any]:
+    """Writes a masked language model of the encoder and a head fitted to a sample of the corpus; facts of the fit."""
+    import torch
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    from seekbench.retrievers.dense.encode import quiet, weights_as
+    from seekbench.retrievers.sparse import head
+
+    source = str(base.folder / base.transformer_folder)
+    with quiet():
+        model = AutoModelForMaskedLM.from_pretrained(
+            source, local_files_only=True, **weights_as(torch.float32)
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
+    model.to(device).eval()
+    rows = np.sort(np.random.default_rng([params.seed, 90]).permutation(len(documents))[: params.head_texts])
+    made = head.fit(
+        model, tokenizer, documents.take(rows).texts(), length=params.text_length, seed=params.seed
+    )
+    with quiet():
+        model.save_pretrained(start)
+        tokenizer.save_pretrained(start)
+    return asdict(made)
+
+
+def _whole(learning: Any, device: str) -> Any:
+    """The model to save: a Router, where queries are looked up."""
+    import torch
+    from sentence_transformers import SparseEncoder as Library
+    from sentence_transformers.base.modules import Router
+    from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
+
+    modules = [learning.transformer, learning.pool]
+    prompts = {side: learning.recipe.prompt(side) for side in ("query", "document")}
+    if learning.idf is not None:
+        weight = torch.from_numpy(learning.idf)
+        static = SparseStaticEmbedding(tokenizer=learning.tokenizer, weight=weight, frozen=True)
+        modules = [Router.for_query_document(query_modules=[static], document_modules=modules)]
+    return Library(modules=modules, device=device, prompts=prompts)

@@ -7,7 +7,7 @@ import os
 
 import typer
 
-from seekbench.cli import compare, doctor, evaluate, leaderboard, ls, run, show, study, validate
+from seekbench.cli import compare, doctor, evaluate, leaderboard, ls, run, show, study, train, validate
 
 app = typer.Typer(
     name="seekbench",
@@ -38,6 +38,7 @@ def _main(
 
 
 app.command("run")(run.run)
+app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("validate")(validate.validate)

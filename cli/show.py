@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
@@ -13,9 +14,28 @@ from seekbench.cli import common
 @common.handled
 def show(
     name: Annotated[str, typer.Argument(help="A dataset, retriever type, docid builder, metric or config.")],
+    query: Annotated[
+        str | None,
+        typer.Option(help="Of a config: id of a query, with --document; the terms that match are shown."),
+    ] = None,
+    document: Annotated[str | None, typer.Option(help="Id of the document.")] = None,
+    system: Annotated[
+        str | None, typer.Option(help="Retriever of the config, where several can explain.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Dataset of the config, where it has several.")] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Folder of cached artifacts.  [default: $SEEKBENCH_HOME or ~/.cache/seekbench]"),
+    ] = None,
 ) -> None:
     """Tell all about one name: a dataset's card, a retriever's or docid builder's parameters, a metric's definition,
-    a config's text."""
+    a config's text. With --query and --document: why a system of a config gives that score.
+
+    Examples:  seekbench show sparse   |   seekbench show my.yaml --system splade --query q1 --document d7
+    """
+    if query is not None or document is not None:
+        _explain(name, query, document, system, dataset, store)
+        return
     from seekbench.datasets import catalogue
     from seekbench.errors import InputError, did_you_mean
     from seekbench.metrics import measure
@@ -54,6 +74,61 @@ def show(
         *measure.SHOWN.values(),
     ]
     raise InputError(f"nothing is named '{name}'", remedy=did_you_mean(name, known) or "see `seekbench ls`")
+
+
+def _explain(
+    config: str,
+    query: str | None,
+    document: str | None,
+    system: str | None,
+    dataset: str | None,
+    store: Path | None,
+) -> None:
+    from seekbench import config as configs
+    from seekbench.cli import cells
+    from seekbench.errors import InputError
+    from seekbench.store import Store
+
+    if query is None or document is None:
+        raise InputError("--query and --document come together")
+    path, shown = common.find_config(config)
+    loaded = configs.load(path, [], shown=shown)
+    context = cells.context_of(cells.progress_of(False), False, "auto", None, False)
+    from seekbench.explaining import explain
+
+    found = explain(
+        loaded,
+        system=system,
+        dataset=dataset,
+        query=query,
+        document=document,
+        store=Store(store),
+        context=context,
+    )
+    typer.echo(f"{found.dataset} {found.retriever}")
+    typer.echo(f"query {found.query}: {_one_line(found.query_text)}")
+    typer.echo(f"document {found.document}: {_one_line(found.document_text)}\n")
+    m = found.matches
+    typer.echo(f"{'term':<20}{'query':>10}{'document':>10}{'product':>10}{'share':>8}")
+    for match in m.matches:
+        share = match.product / m.score
+        typer.echo(
+            f"{match.term:<20}{match.query:>10.4f}{match.document:>10.4f}{match.product:>10.4f}{share:>8.1%}"
+        )
+    typer.echo(f"{'score':<40}{m.score:>10.4f}")
+    typer.echo(
+        f"\n{len(m.matches)} of {m.query_terms} terms of the query, of {m.document_terms} of the document"
+    )
+    if m.only_query:
+        lacking = ", ".join(f"{term} {weight:.3f}" for term, weight in m.only_query[:20])
+        typer.echo(f"not in the document: {lacking}" + (", ..." if len(m.only_query) > 20 else ""))
+    if m.note:
+        typer.echo(m.note)
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 200 else line[:199] + "…"
 
 
 def _show_retriever(name: str) -> None:

@@ -142,6 +142,35 @@ class Searcher(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True)
+class Match:
+    """A term that a query and a document share; its part of the score is the product of the weights."""
+
+    term: str
+    query: float
+    document: float
+
+    @property
+    def product(self) -> float:
+        return self.query * self.document
+
+
+@dataclass(frozen=True)
+class Matches:
+    """matches: highest products first; query_terms, document_terms: how many terms each has; only_query: terms of the
+    query that the document lacks, with their weights; note: how weights are stored, where that changes the score."""
+
+    matches: tuple[Match, ...]
+    query_terms: int
+    document_terms: int
+    only_query: tuple[tuple[str, float], ...]
+    note: str = ""
+
+    @property
+    def score(self) -> float:
+        return sum(match.product for match in self.matches)
+
+
 @runtime_checkable
 class Retriever(Protocol):
     """The protocol of all retrievers; no base class to inherit.
@@ -154,8 +183,11 @@ class Retriever(Protocol):
     Optional: `search_modules` names modules that only the search depends on, so that a change of theirs leaves the
     index; `release()` lets go of a loaded model; `timed = False` says that its speed means nothing;
     `for_dataset(id, split)` gives the retriever of one dataset; `check_files(datasets)` names missing files;
+    `explain(query, document, documents, context=...)` gives the `Matches` of two texts over a corpus;
     `reference`, of one that approximates an exact search, is the retriever of that search (or None): what the
     approximation loses is stated beside its figures;
+    `train_model(documents, folder, context=...)`, of one whose parameters have `training`, gives the folder of the
+    trained checkpoint and facts;
     `trains_on` names a split of training queries (or None), and `with_training(data)` gives the retriever that
     learns from them.
     """

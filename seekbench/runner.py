@@ -224,6 +224,28 @@ def stop_if_hopeless(error: Exception) -> None:
         ) from error
 
 
+def _waiting(context: Context) -> Callable[[], None]:
+    return lambda: context.progress.note("another run is making this; waiting for it")
+
+
+def with_store(context: Context, store: Store, label: str) -> Context:
+    """The context of a retriever whose parts come from a store. label: of what is made, for the store's listing."""
+    wait = _waiting(context)
+
+    def shared(type: str, other: Retriever, texts: TextView) -> tuple[Path, Mapping[str, Any]]:
+        """The index of a part of this retriever, which other systems may need too."""
+        own = plan.index_recipe(type, other, texts, other.identity(context=context), context)
+        made = store.get(
+            "index", own, lambda folder: indexed(other, texts, folder, context), on_wait=wait, label=label
+        )
+        return made.folder, made.facts
+
+    def stored(kind: str, recipe: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any]]) -> Path:
+        return store.get(kind, recipe, make, on_wait=wait, label=label).folder
+
+    return replace(context, shared=shared, stored=stored)
+
+
 def _find(
     entry: RetrieverConfig,
     retriever: Retriever,
@@ -246,25 +268,8 @@ def _find(
     )
     index: Artifact | None = store.find("index", index_recipe) if retriever.indexes else None
 
-    def wait() -> None:
-        context.progress.note("another run is making this; waiting for it")
-
-    def shared(type: str, other: Retriever, texts: TextView) -> tuple[Path, Mapping[str, Any]]:
-        """The index of a part of this retriever, which other systems may need too."""
-        own = plan.index_recipe(type, other, texts, other.identity(context=context), context)
-        made = store.get(
-            "index",
-            own,
-            lambda folder: indexed(other, texts, folder, context),
-            on_wait=wait,
-            label=dataset.id,
-        )
-        return made.folder, made.facts
-
-    def stored(kind: str, recipe: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any]]) -> Path:
-        return store.get(kind, recipe, make, on_wait=wait, label=dataset.id).folder
-
-    context = replace(context, shared=shared, stored=stored)
+    wait = _waiting(context)
+    context = with_store(context, store, dataset.id)
 
     def make_run(folder: Path) -> dict[str, Any]:
         nonlocal index

@@ -176,8 +176,9 @@ def _run(
 
 
 def _wide(run: Run, k: int) -> Run:
-    out = Run.empty(len(run.doc_rows), k)
-    out.doc_rows[:, : run.k], out.scores[:, : run.k] = run.doc_rows, run.scores
+    """With as many columns, whatever the searcher gave."""
+    out, width = Run.empty(len(run.doc_rows), k), min(k, run.k)
+    out.doc_rows[:, :width], out.scores[:, :width] = run.doc_rows[:, :width], run.scores[:, :width]
     return out
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from seekbench.retrievers import protocol
 from seekbench.retrievers.dense.model import ModelParams
@@ -94,6 +94,11 @@ class PairTraining(protocol.Params):
         200, ge=1, description="steps that an interruption may lose; changes no result"
     )
     seed: int = Field(0, ge=0, description="of batches, dropout, negatives and new weights")
+
+    @field_validator("loss", mode="before")
+    @classmethod
+    def _one_loss(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -64,6 +64,18 @@ _POOLING_FLAGS = {
 }
 #: Model types whose positions begin after the padding index.
 _AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "longformer", "xmod")
+#: Files that hold a vocabulary, and model types whose tokens are bytes or pixels.
+_VOCABULARIES = (
+    "tokenizer.json",
+    "vocab.*",
+    "*.model",
+    "*.spm",
+    "*.tiktoken",
+    "dict.txt",
+    "merges.txt",
+    "*.codes",
+)
+_WITHOUT_VOCABULARY = ("byt5", "canine", "perceiver", "clip", "siglip", "vit")
 #: Names of a side's prompts in a checkpoint, the first that is there.
 _PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
 #: Names of parameters -> names of sentence-transformers' pooling modes.
@@ -180,6 +192,7 @@ class Checkpoint:
         self.modules: list[dict[str, Any]] = listed if isinstance(listed, list) else []
         self._check_paths()
         self._refuse_other_kinds()
+        self._need_tokenizer()
         self.recipe = self._recipe()
 
     # -- files ------------------------------------------------------------------------------------------
@@ -496,6 +509,23 @@ class Checkpoint:
             raise InputError(
                 f"{self.name} needs Python code of its own ({what})",
                 remedy="read that code, pin `revision`, and allow it with --trust-remote-code",
+            )
+
+    def _need_tokenizer(self) -> None:
+        """Without its files transformers makes a tokenizer of a few special tokens, and every word is unknown: texts of
+        equal length get equal vectors, without a word."""
+        folder = self.transformer_folder
+        kinds = {part.kind for part in self.parts if part.folder == folder}
+        model_type = str(self.transformer_config.get("model_type", ""))
+        if not kinds & {"", "Transformer", "MLMTransformer"} or model_type in _WITHOUT_VOCABULARY:
+            return
+        below = self.folder / folder
+        if not any(any(below.glob(name)) for name in _VOCABULARIES):
+            raise InputError(
+                f"{self.name}: no tokenizer (tokenizer.json, vocab.txt or the like) in {below}, without which every "
+                "word is unknown",
+                remedy="save the model's tokenizer into that folder: AutoTokenizer.from_pretrained(name)"
+                ".save_pretrained(folder)",
             )
 
     # -- recipe -----------------------------------------------------------------------------------------

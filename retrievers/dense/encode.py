@@ -62,6 +62,9 @@ class Encoder:
     padded tokens a batch, None for the device's default.
     """
 
+    #: What a vector stands for, in messages.
+    unit = "texts"
+
     def __init__(
         self, checkpoint: Checkpoint, *, dtype: str, device: str, threads: int, batch_tokens: int | None
     ) -> None:
@@ -259,7 +262,7 @@ class Encoder:
         if not np.isfinite(vectors).all():
             rows = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
             raise SeekbenchError(
-                f"{self.name} gave vectors that are not finite for {len(rows)} of {len(vectors)} texts in "
+                f"{self.name} gave vectors that are not finite for {len(rows)} of {len(vectors)} {self.unit} in "
                 f"{self.dtype}" + ("; use dtype float32 or bfloat16" if self.dtype == "float16" else "")
             )
         return vectors
@@ -336,11 +339,13 @@ def ready(model: Any) -> Any:
 @contextmanager
 def loading(checkpoint: Checkpoint, device: str) -> Iterator[None]:
     """Around what loads a checkpoint: errors in a line, and no weights that the files lack."""
+    from safetensors import SafetensorError
+
     folder = str(checkpoint.folder)
     try:
         with quiet() as heard:
             yield
-    except (ValueError, OSError, ImportError, KeyError, RuntimeError) as error:
+    except (ValueError, OSError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
         if is_out_of_memory(error):
             raise SeekbenchError(f"{checkpoint.name} does not fit into the memory of {device}") from error
         line = " ".join(str(error).split())

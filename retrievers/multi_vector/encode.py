@@ -53,6 +53,7 @@ class _Expanded:
 class TokenEncoder(Encoder):
     """A loaded multi-vector checkpoint."""
 
+    unit = "tokens"
     recipe: TokenRecipe
     checkpoint: TokenCheckpoint
 

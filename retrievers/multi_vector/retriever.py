@@ -126,15 +126,21 @@ class MultiVector:
         bound.model = self.model
         return bound
 
-    def _prepare(self, documents: TextView, folder: Path, context: Context) -> Mapping[str, Any] | None:
-        """Trains the model, or finds the one that was trained on these documents; facts of its training."""
-        if self.params.training is None:
-            return None
+    def train_model(
+        self, documents: TextView, folder: Path, *, context: Context
+    ) -> tuple[Path, Mapping[str, Any]]:
+        """(folder of the trained checkpoint, facts of its training): from the store, or made in `folder`."""
         from seekbench.retrievers.multi_vector.trained import trained
 
         if self.params.train and self.training is None:
             raise SeekbenchError("the training split was not given to this retriever")
-        self._trained, facts = trained(self, documents, folder, context=context)
+        return trained(self, documents, folder, context=context)
+
+    def _prepare(self, documents: TextView, folder: Path, context: Context) -> Mapping[str, Any] | None:
+        """Trains the model, or finds the one that was trained on these documents; facts of its training."""
+        if self.params.training is None:
+            return None
+        self._trained, facts = self.train_model(documents, folder, context=context)
         return facts
 
     # -- facts --------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ class MultiVectorSearcher:
                     packed, self._tokens, self._passages, self._order, k,
                     device=self._retriever.encoder(context).device, threads=context.threads, advance=stage.advance,
                 )  # fmt: skip
-            self._count("scored", len(packed) * documents)
+            self._count("scored", len(packed) * len(self._tokens))
             self.timings["score"] += time.monotonic() - began
             return run
         if chosen.type == "rerank":
@@ -69,11 +69,17 @@ class MultiVectorSearcher:
 
     def encoded(self, queries: TextView, *, context: Context) -> Packed:
         """Vectors of queries, in blocks of fixed borders."""
-        parts = []
+        parts, cut = [], 0
         with context.progress.stage("encode queries", total=len(queries), unit="queries") as stage:
             for _, texts in queries.blocks(4096):
                 made = self._retriever.encode(texts, "query", queries.language, stage.advance, context)
+                cut += made.truncated
                 parts += made.parts()
+        self._count("truncated", cut)
+        if cut > 0.01 * len(queries):
+            context.progress.note(
+                f"{cut / len(queries):.0%} of the queries are longer than is read and were cut"
+            )
         return Packed.of(parts)
 
     def _found(self, queries: Packed, count: int, k: int, context: Context) -> Run:

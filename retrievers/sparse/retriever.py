@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,7 +20,7 @@ from seekbench.retrievers.dense.checkpoint import Checkpoint, Settings
 from seekbench.retrievers.dense.encode import Encoder
 from seekbench.retrievers.dense.model import Model
 from seekbench.retrievers.multi_vector.passages import Passages
-from seekbench.retrievers.protocol import Context, TextView, TrainingData
+from seekbench.retrievers.protocol import Context, Match, Matches, TextView, TrainingData
 from seekbench.retrievers.sparse.checkpoint import SparseCheckpoint, SparseSettings
 from seekbench.retrievers.sparse.encode import SparseEncoder, Weighted
 from seekbench.retrievers.sparse.indexes import build, open_index
@@ -96,15 +97,21 @@ class Sparse:
             )
         return self.model.checkpoint(p.settings(context), offline=context.offline, fetch=fetch)
 
-    def _prepare(self, documents: TextView, folder: Path, context: Context) -> Mapping[str, Any] | None:
-        """Trains the model, or finds the one that was trained on these documents; facts of its training."""
-        if self.params.training is None:
-            return None
+    def train_model(
+        self, documents: TextView, folder: Path, *, context: Context
+    ) -> tuple[Path, Mapping[str, Any]]:
+        """(folder of the trained checkpoint, facts of its training): from the store, or made in `folder`."""
         from seekbench.retrievers.sparse.trained import trained
 
         if self.params.train and self.training is None:
             raise SeekbenchError("the training split was not given to this retriever")
-        self._trained, facts = trained(self, documents, folder, context=context)
+        return trained(self, documents, folder, context=context)
+
+    def _prepare(self, documents: TextView, folder: Path, context: Context) -> Mapping[str, Any] | None:
+        """Trains the model, or finds the one that was trained on these documents; facts of its training."""
+        if self.params.training is None:
+            return None
+        self._trained, facts = self.train_model(documents, folder, context=context)
         return facts
 
     def recipe(self, documents: TextView, *, context: Context) -> Mapping[str, Any]:
@@ -164,14 +171,36 @@ class Sparse:
     def describe(self, *, context: Context) -> Mapping[str, Any]:
         """The recipe as applied, where the files came from, and the size of the model."""
         p = self.params
-        if p.training is not None and self._trained is None:  # its run was stored, and nothing was loaded
+        if p.training is not None:
+            # What the training writes; the model itself may not be there yet.
             base = self.base_checkpoint(context)
-            return {"model": p.model, "trained": True, "weights": base.weights, "parameters": base.parameters}
+            return {
+                "model": p.model,
+                "trained": True,
+                "source": base.source.kind,
+                "revision": base.source.revision,
+                "weights": base.weights,
+                "layout": "sentence-transformers",
+                "head": p.training.head,
+                "queries": "table" if p.training.queries == "idf" else "model",
+                "query_prompt": p.query_prompt,
+                "document_prompt": p.document_prompt,
+                "query_length": p.query_length,
+                "document_length": p.document_length,
+                "top_query": p.top_query,
+                "top_document": p.top_document,
+                "threshold": p.threshold,
+                "dtype": p.dtype,
+                "index": p.index.model_dump(mode="json"),
+                "parameters": base.parameters,
+                "remote_code": context.trust_remote_code,
+                "warnings": [],
+            }
         checkpoint = self.checkpoint(context)
         recipe, query = checkpoint.recipe, self.checkpoint(context, "query").recipe
         return {
-            "model": p.model if p.training or checkpoint.source.kind == "local" else checkpoint.name,
-            "trained": p.training is not None,
+            "model": p.model if checkpoint.source.kind == "local" else checkpoint.name,
+            "trained": False,
             "query_model": p.query_model,
             "source": checkpoint.source.kind,
             "folder": str(checkpoint.folder),
@@ -230,6 +259,29 @@ class Sparse:
         )
         self._model(side).checked(encoder.checkpoint.verify_loaded)
         return made
+
+    def explain(self, query: str, document: str, documents: TextView, *, context: Context) -> Matches:
+        """The terms that a query and a document of a corpus share."""
+        with tempfile.TemporaryDirectory() as place:
+            self._prepare(documents, Path(place), context)
+            encoder = self.encoder(context)
+            left = self.encode([query], "query", lambda _: None, context).vectors
+            right = self.encode([document], "document", lambda _: None, context).vectors
+        note, factor = "", getattr(self.params.index, "factor", None)
+        if self.params.index.type == "lucene" or self.params.index.weights.startswith("uint"):
+            said = f" x {factor:g}" if isinstance(factor, float) else " to integers"
+            note = f"the index stores weights rounded{said}; here they are as the model gives them"
+        own = dict(zip(right.terms.tolist(), right.weights.tolist(), strict=True))
+        names = encoder.words(left.terms)
+        matches, lacking = [], []
+        for term, name, weight in zip(left.terms.tolist(), names, left.weights.tolist(), strict=True):
+            if term in own:
+                matches.append(Match(name, weight, own[term]))
+            else:
+                lacking.append((name, weight))
+        matches.sort(key=lambda match: (-match.product, match.term))
+        lacking.sort(key=lambda pair: (-pair[1], pair[0]))
+        return Matches(tuple(matches), left.count, right.count, tuple(lacking), note)
 
     def release(self) -> None:
         """Lets go of the loaded models; they are loaded again when they are needed."""

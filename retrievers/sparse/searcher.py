@@ -44,10 +44,17 @@ class SparseSearcher:
 
     def encoded(self, queries: TextView, *, context: Context) -> SparseVectors:
         """Weights of queries, in blocks of fixed borders."""
-        parts = []
+        parts, cut = [], 0
         with context.progress.stage("encode queries", total=len(queries), unit="queries") as stage:
             for _, texts in queries.blocks(4096):
-                parts.append(self._retriever.encode(texts, "query", stage.advance, context).vectors)
+                made = self._retriever.encode(texts, "query", stage.advance, context)
+                parts.append(made.vectors)
+                cut += made.truncated
+        self._count("truncated", cut)
+        if cut > 0.01 * len(queries):
+            context.progress.note(
+                f"{cut / len(queries):.0%} of the queries are longer than is read and were cut"
+            )
         return SparseVectors.stacked(parts)
 
     def _count(self, name: str, number: float) -> None:
@@ -60,6 +67,7 @@ class SparseSearcher:
         postings = self.counts.get("postings", 0.0) / queries
         return {
             "per_query": {
+                "truncated": round(self.counts.get("truncated", 0.0) / queries, 4),
                 "nonzeros": round(self.counts.get("nonzeros", 0.0) / queries, 3),
                 "postings": round(postings, 1),
                 "flops": round(postings / max(1, len(self._order)), 4),

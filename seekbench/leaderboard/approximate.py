@@ -21,5 +21,6 @@ def notes(system: str, record: Mapping[str, Any], measure: Measure) -> list[str]
     line = f"{system}: finds {' and '.join(shares)} of exact search on {record['dataset']['id']}"
     figures = found["metrics"].get(measure.name)
     if figures is not None:
-        line += f"; {measure.name} {-figures['lost']:+.4f} (exact {figures['exact']:.4f})"
+        change = round(-figures["lost"], 4) + 0.0  # minus zero is zero
+        line += f"; {measure.name} {change:+.4f} (exact {figures['exact']:.4f})"
     return [line]

@@ -96,7 +96,8 @@ def _notes(result: Result, corpus: Corpus, rows: Sequence[Row]) -> list[str]:
         f"dimensions, {corpus.bytes_per_document:,.0f} bytes a document, which all methods need to re-rank",
         *corpus.notes,
         "recall@k at N: mean share of the exact search's first k documents among the first N candidates, before "
-        "re-ranking (the most that k > N can reach is N / k); judgments play no part in it",
+        "re-ranking (the most that k > N can reach is N / k, and more where documents have equal texts, which come "
+        "together); judgments play no part in it",
     ]
     levels = ", ".join(map(str, TARGETS))
     said = f"≥: the fewest candidates with a recall of {levels}"

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seekbench.retrievers.sparse.checkpoint import SparseCheckpoint, SparseSettings
+from seekbench.retrievers.sparse.encode import SparseEncoder
 from tests.retrievers import tiny_checkpoints as tiny
 from tests.retrievers import tiny_sparse as sparse
 
@@ -143,3 +145,195 @@ def test_wrong_fields(collection: Path, fields: str, message: str, monkeypatch: 
     assert result.exit_code == 2
     assert message in result.output
     assert "Traceback" not in result.output
+
+
+TRAINED = """
+  bm25: {type: bm25}
+  minilm: {type: dense, model: ./dense}
+  start: {type: sparse, model: ./splade, training: {steps: 0, queries: idf}}
+  a:
+    type: sparse
+    model: ./splade
+    training:
+      steps: 6
+      batch: 4
+      negatives: 2
+      pool: 4
+      rate: 1.0e-3
+      loss: [contrastive, distillation]
+      teachers: [{of: bm25}, {of: minilm, weight: 2}]
+      teacher_scale: 5
+      text_length: 32
+      watched: 4
+      evaluate_every: 3
+      checkpoint_every: 2
+      regularization: {flops_document: 0.01, least_terms: 5, idf: true}
+"""
+
+
+def test_training_with_an_ensemble(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sentence_transformers
+
+    tiny.recipe(collection / "dense", normalize=True)
+    records, result = run_config(collection, TRAINED, monkeypatch)
+    assert result.exit_code == 0, result.output
+    facts = records["a"]["index"]["training"]
+    assert facts["steps"] == 6
+    assert facts["held_out_after"] is not None
+    assert records["a"]["retriever"]["describe"]["layout"] == "sentence-transformers"
+    models = [p for p in (collection / "home/model").iterdir() if (p / "model").exists()]
+    assert len(models) == 2
+    for place in models:
+        assert (place / "examples.arrow").exists()
+        assert not (place / "work").exists()
+    # Others can load it, and get the vectors that were indexed.
+    kept = next(p / "model" for p in models if (p / "curves.png").exists())
+    model = sentence_transformers.SparseEncoder(str(kept), device="cpu")
+    found = model.encode_query(["wing flow"], convert_to_sparse_tensor=False)
+    assert int((found > 0).sum()) == 2
+    from seekbench.retrievers.dense.checkpoint import resolve_as
+
+    settings = SparseSettings(model=str(kept))
+    checkpoint = resolve_as(SparseCheckpoint, settings, offline=True, fetch=True)
+    ours = SparseEncoder(checkpoint, dtype="float32", device="cpu", threads=1, batch_tokens=None)
+    texts = ["wing flow pressure", "cell growth"]
+    theirs = model.encode_document(texts, convert_to_sparse_tensor=False).numpy()
+    np.testing.assert_allclose(ours.weights(texts, "document").vectors.dense(), theirs, atol=1e-5)
+    # Another teacher is another training; the same is none.
+    _, again = run_config(collection, TRAINED, monkeypatch)
+    assert "train:" not in again.output
+    _, other = run_config(collection, TRAINED.replace("{type: bm25}", "{type: bm25, k1: 0.5}"), monkeypatch)
+    assert "train:" in other.output
+
+
+def test_a_head_is_fitted(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny.recipe(collection / "dense", normalize=True)
+    fields = "training: {head: fitted, steps: 0, text_length: 32}"
+    records, result = run_config(collection, f"  a: {{type: sparse, model: ./dense, {fields}}}", monkeypatch)
+    assert result.exit_code == 0, result.output
+    assert records["a"]["index"]["training"]["head"]["nonzeros"] > 0
+    _, refused = run_config(collection, "  a: {type: sparse, model: ./dense}", monkeypatch)
+    assert refused.exit_code == 2
+    assert "`training`, which puts a head of terms behind it" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ("teachers: [{of: bm52}], negatives: 1, loss: [distillation]", "did you mean 'bm25'"),
+        ("teachers: [{of: bm25}], negatives: 1", "nothing learns from the teachers"),
+        ("loss: [distillation], negatives: 1", "needs a teacher"),
+        ("regularization: {flops_query: 1}", "queries have weights of idf"),
+    ],
+)
+def test_wrong_trainings(
+    collection: Path, fields: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = f"  bm25: {{type: bm25}}\n  a: {{type: sparse, model: ./splade, training: {{{fields}}}}}"
+    _, result = run_config(collection, system, monkeypatch)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+
+
+def test_regularisers_are_those_of_sentence_transformers() -> None:
+    import torch
+    from sentence_transformers.sparse_encoder.losses import FlopsLoss
+
+    from seekbench.retrievers.sparse.losses import flops, l1
+
+    vectors = torch.rand(6, 50) * (torch.rand(6, 50) > 0.6)
+    for least in (0, 18, 22):
+        theirs = FlopsLoss(model=None, threshold=least or None).compute_loss_from_embeddings(vectors)  # type: ignore[arg-type]
+        torch.testing.assert_close(flops(vectors, least=least), theirs)
+    assert float(l1(vectors)) == pytest.approx(float(vectors.sum() / 6), rel=1e-5)
+    idf = torch.rand(50) + 1
+    torch.testing.assert_close(flops(vectors, idf=idf), flops(vectors / idf))
+
+
+def test_a_fitted_head_finds_the_words_of_a_text(tmp_path: Path) -> None:
+    """Where hidden states hold the words of a text, as they do with small weights, its terms are these."""
+    import torch
+    import transformers
+
+    from seekbench.retrievers.sparse import head
+    from seekbench.retrievers.sparse.encode import pooled
+
+    tiny.tokenizer_files(tmp_path)
+    size = len((tmp_path / "vocab.txt").read_text().splitlines())
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=size, hidden_size=48, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=64, initializer_range=0.02,
+    )  # fmt: skip
+    model = transformers.BertForMaskedLM(config).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    texts = tiny.texts(200, seed=1, longest=30)
+    fit = head.fit(model, tokenizer, texts, length=32)
+    assert fit.found > 0.9
+    rows = tokenizer(texts[:50], padding=True, truncation=True, max_length=32, return_tensors="pt")
+    with torch.no_grad():
+        vectors = pooled(model(**rows).logits, rows["attention_mask"], "max", "relu").numpy()
+    own = np.zeros_like(vectors, dtype=bool)
+    for i, ids in enumerate(rows["input_ids"].tolist()):
+        own[i, [t for t in ids if t not in tokenizer.all_special_ids]] = True
+    assert (vectors > 0)[own].mean() > 0.9
+    assert vectors[own].mean() > 3 * vectors[~own].mean()
+    assert (vectors > 0).sum(axis=1).mean() == pytest.approx(fit.nonzeros, rel=0.2)
+
+
+def test_a_score_is_explained(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from seekbench.cli.app import app
+
+    run_config(collection, "  bm25: {type: bm25}\n  free: {type: sparse, model: ./free}", monkeypatch)
+    (query, hits), *_ = ranking(collection, "free").items()
+    doc, score = hits[0]
+
+    def shown(*options: str) -> Any:
+        return CliRunner().invoke(app, ["show", "run.yaml", *options])
+
+    result = shown("--query", query, "--document", doc)
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    total = next(line for line in lines if line.startswith("score"))
+    assert float(total.split()[-1]) == pytest.approx(score, abs=1e-3)
+    begin = next(i for i, line in enumerate(lines) if line.startswith("term"))
+    products = [float(line.split()[3]) for line in lines[begin + 1 : lines.index(total)]]
+    assert products == sorted(products, reverse=True)
+    assert sum(products) == pytest.approx(score, abs=2e-3)
+    for options, message in (
+        (("--query", query), "come together"),
+        (("--query", "q999", "--document", doc), "no query 'q999'"),
+        (("--query", query, "--document", doc, "--system", "bm25"), "'bm25' can't explain"),
+        (("--query", query, "--document", doc, "--system", "fre"), "did you mean 'free'"),
+    ):
+        refused = shown(*options)
+        assert refused.exit_code == 2
+        assert message in refused.output
+
+
+def test_train_hands_over_checkpoints(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from seekbench.cli.app import app
+
+    fields = "training: {steps: 2, batch: 2, watched: 4, text_length: 16}"
+    run_config(collection, f"  bm25: {{type: bm25}}\n  a: {{type: sparse, model: ./splade, {fields}}}", monkeypatch)
+    result = CliRunner().invoke(app, ["train", "run.yaml", "-o", "made"])
+    assert result.exit_code == 0, result.output
+    assert "2 steps" in result.output
+    assert "train:" not in result.output  # as `run` had trained it
+    place = collection / "made/data/a"
+    assert sorted(p.name for p in place.iterdir()) == ["curves.png", "log.jsonl", "model", "training.json"]
+    records, again = run_config(
+        collection,
+        f"  a: {{type: sparse, model: ./splade, {fields}}}\n  b: {{type: sparse, model: ./made/data/a/model}}",
+        monkeypatch,
+    )
+    assert again.exit_code == 0, again.output
+    assert records["a"]["metrics"] == records["b"]["metrics"]
+    run_config(collection, "  bm25: {type: bm25}", monkeypatch)
+    nothing = CliRunner().invoke(app, ["train", "run.yaml", "-o", "made"])
+    assert nothing.exit_code == 2
+    assert "no retriever of this config trains" in nothing.output

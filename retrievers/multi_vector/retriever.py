@@ -49,7 +49,7 @@ def _named(*names: str) -> tuple[str, ...]:
 
 
 #: Modules that make what is derived from token vectors; a change of theirs leaves the vectors.
-_DERIVING = _named(
+DERIVING = _named(
     "candidates", "centroids", "compression", "fde", "fde_kernels", "heuristic", "muvera", "plaid", "plaid_kernels",
     "residual",
 )  # fmt: skip
@@ -72,6 +72,7 @@ class MultiVector:
         *_named("checkpoint", "encode", "params", "passages", "pooling", "ragged", "retriever", "tokens", "writing"),
         "seekbench.retrievers.multi_vector",
     )  # fmt: skip
+    derived_modules: ClassVar[tuple[str, ...]] = DERIVING
     search_modules: ClassVar[tuple[str, ...]] = (
         "seekbench.retrievers.dense.exact",
         *_named("kernels", "lanes", "maxsim", "searcher"),
@@ -182,7 +183,7 @@ class MultiVector:
             **learnt,
             "adapter": self.base_checkpoint(context).adapter(documents.language),
             "candidates": candidates_.index_part(self.params.candidates),
-            **({} if self.params.plain else {"code": {m: hashing.of_code(m) for m in _DERIVING}}),
+            **({} if self.params.plain else {"code": {m: hashing.of_code(m) for m in DERIVING}}),
         }
 
     def describe(self, *, context: Context) -> Mapping[str, Any]:

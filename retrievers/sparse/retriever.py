@@ -49,6 +49,7 @@ class Sparse:
     modules: ClassVar[tuple[str, ...]] = (
         *_ENCODING_MODULES,
         *(f"{_OWN}.{name}" for name in ("columns", "columns_kernels", "impact", "indexes")),
+        "seekbench.retrievers.bm25.handles",
         "seekbench.retrievers.bm25.jvm",
     )
     search_modules: ClassVar[tuple[str, ...]] = (f"{_OWN}.searcher",)

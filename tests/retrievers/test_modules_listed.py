@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from seekbench import hashing
+from seekbench.retrievers.contrastive import MODULES as CONTRASTIVE
 from seekbench.retrievers.generative.retriever import Generative
 from seekbench.retrievers.multi_vector.retriever import MultiVector
+from seekbench.retrievers.sparse.retriever import Sparse
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,16 +38,29 @@ def test_every_module_is_listed_and_each_once(folder: str, package: str) -> None
     assert len(listed) == len(set(listed))
 
 
-def test_every_module_of_late_interaction_is_listed() -> None:
-    """Those that only training needs are part of the keys of systems that train (`trained.depends_on`)."""
-    package = "seekbench.retrievers.multi_vector"
-    written = names_below(ROOT / "retrievers/multi_vector", package)
-    training = {f"{package}.{name}" for name in ("losses", "trained", "training")}
-    assert training < written
-    assert {m for m in MultiVector.modules if m.startswith(package)} == written - training
+@pytest.mark.parametrize(
+    ("retriever", "training"),
+    [(MultiVector, ("losses", "trained", "training")), (Sparse, ("head", "losses", "trained", "training"))],
+)
+def test_every_module_is_in_a_key(retriever: type[Any], training: tuple[str, ...]) -> None:
+    """Those that only training needs are in the keys of systems that train (`trained.depends_on`); vectors, what is
+    derived from them, and the search have lists of their own."""
+    package = retriever.__module__.rpartition(".")[0]
+    written = names_below(ROOT / "retrievers" / package.rpartition(".")[2], package)
+    own = {f"{package}.{name}" for name in training}
+    assert own < written
+    lists = [retriever.modules, retriever.search_modules, getattr(retriever, "derived_modules", ())]
+    listed = [m for names in lists for m in names]
+    assert len(listed) == len(set(listed))
+    assert {m for m in listed if m.startswith(package)} == written - own
 
 
-@pytest.mark.parametrize("retriever", [Generative, MultiVector])
+def test_modules_of_training_on_pairs_are_listed() -> None:
+    package = "seekbench.retrievers.contrastive"
+    assert set(CONTRASTIVE) | {package} == names_below(ROOT / "retrievers/contrastive", package)
+
+
+@pytest.mark.parametrize("retriever", [Generative, MultiVector, Sparse])
 def test_listed_modules_have_source(retriever: type[Any]) -> None:
     assert len(set(retriever.modules)) == len(retriever.modules)
     for module in retriever.modules:

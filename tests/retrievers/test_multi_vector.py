@@ -410,21 +410,3 @@ def test_mistakes_are_said_with_their_line(collection: Path, fields: str, messag
     with pytest.raises(InputError, match=message) as caught:
         load(collection / "run.yaml")
     assert "run.yaml:4" in str(caught.value)
-
-
-def test_every_module_is_in_a_key() -> None:
-    """Vectors depend on what makes them; what is derived and what scores have keys of their own."""
-    import pkgutil
-
-    from seekbench.retrievers import multi_vector
-    from seekbench.retrievers.multi_vector import retriever
-
-    package = multi_vector.__name__
-    there = {f"{package}.{m.name}" for m in pkgutil.iter_modules(multi_vector.__path__)} | {package}
-    vectors, search = set(retriever.MultiVector.modules), set(retriever.MultiVector.search_modules)
-    assert not vectors & search
-    assert not vectors & set(retriever._DERIVING)
-    training = {f"{package}.{name}" for name in ("losses", "trained", "training")}  # in trained.depends_on
-    known = vectors | search | set(retriever._DERIVING) | training
-    assert not there - known
-    assert not {m for m in known if m.startswith(f"{package}.")} - there

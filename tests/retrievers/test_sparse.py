@@ -319,7 +319,9 @@ def test_train_hands_over_checkpoints(collection: Path, monkeypatch: pytest.Monk
     from seekbench.cli.app import app
 
     fields = "training: {steps: 2, batch: 2, watched: 4, text_length: 16}"
-    run_config(collection, f"  bm25: {{type: bm25}}\n  a: {{type: sparse, model: ./splade, {fields}}}", monkeypatch)
+    run_config(
+        collection, f"  bm25: {{type: bm25}}\n  a: {{type: sparse, model: ./splade, {fields}}}", monkeypatch
+    )
     result = CliRunner().invoke(app, ["train", "run.yaml", "-o", "made"])
     assert result.exit_code == 0, result.output
     assert "2 steps" in result.output

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from seekbench.errors import InputError
+from seekbench.generation.queries import Generator
 from seekbench.retrievers.bm25 import jvm
 from seekbench.retrievers.bm25.analysis import LANGUAGES, Settings, analyze, check_language
 from seekbench.retrievers.protocol import Context, Params, TextView
@@ -51,6 +52,10 @@ class BM25Params(Params):
     pretokenized: bool = Field(False, description="split at white space only (Anserini's -pretokenized)")
     fields: dict[str, float] | None = Field(
         None, description="fields indexed apart, with their boosts; else the rendered text as one"
+    )
+    expansion: Generator | None = Field(
+        None,
+        description="queries that a model writes for each document are indexed with it (doc2query, docT5query)",
     )
     docvectors: bool = Field(False, description="store document vectors, which rm3 needs (set by rm3 itself)")
 
@@ -94,6 +99,8 @@ class BM25Params(Params):
     def _consistent(self) -> BM25Params:
         if self.rm3 is not None and self.fields is not None:
             raise ValueError("rm3 works on one flat field (Anserini's Rm3Reranker); leave out fields")
+        if self.expansion is not None and self.fields is not None:
+            raise ValueError("expansion adds queries to one flat field; leave out fields")
         if self.rm3 is not None and not self.docvectors:
             raise ValueError("rm3 needs docvectors: true")
         english = self.language in ("en", "auto") and not self.pretokenized
@@ -109,14 +116,14 @@ class BM25:
 
     Params: ClassVar[type[BM25Params]] = BM25Params
     index_params: ClassVar[frozenset[str]] = frozenset(
-        {"language", "stemmer", "stopwords", "pretokenized", "fields", "docvectors"}
+        {"language", "stemmer", "stopwords", "pretokenized", "fields", "docvectors", "expansion"}
     )
     search_params: ClassVar[frozenset[str]] = frozenset({"k1", "b", "similarity", "mu", "rm3"})
     modules: ClassVar[tuple[str, ...]] = (
         "seekbench.retrievers.bm25",
         *(
             f"seekbench.retrievers.bm25.{name}"
-            for name in ("analysis", "handles", "index", "jvm", "search", "ties")
+            for name in ("analysis", "expansion", "handles", "index", "jvm", "search", "ties")
         ),
     )
 
@@ -141,7 +148,12 @@ class BM25:
     def recipe(self, documents: TextView, *, context: Context) -> Mapping[str, Any]:
         """What `auto` and this Java make of the collection's language: a part of the index's recipe. Starts no
         Java. Raises MissingError for a language that this Java can't do."""
-        return {"analysis": self.settings(documents.language).summary()}
+        said: dict[str, Any] = {"analysis": self.settings(documents.language).summary()}
+        if self.params.expansion is not None:
+            from seekbench.generation import queries
+
+            said["expansion"] = queries.recipe(documents, self.params.expansion, context, self.params._base)
+        return said
 
     def index(self, documents: TextView, folder: Path, *, context: Context) -> Mapping[str, Any]:
         """Facts: documents, non_empty, total_terms, unique_terms (of each field where there are several),
@@ -157,14 +169,26 @@ class BM25:
                 f"bm25: no analyzer for the language '{documents.language}' here; its text is indexed as"
                 f" {settings.without_analyzer}"
             )
-        return index.build(
+        expansion = None
+        if self.params.expansion is not None:
+            from seekbench.generation import queries
+            from seekbench.retrievers.bm25.expansion import Expansion
+
+            folder.mkdir(parents=True, exist_ok=True)
+            made = queries.stored(
+                documents, self.params.expansion, folder / "queries", context=context, base=self.params._base
+            )
+            expansion = Expansion(made, len(documents))
+        facts = index.build(
             documents,
             folder,
             settings=settings,
             fields=fields,
             docvectors=self.params.docvectors,
             context=context,
+            expansion=expansion,
         )
+        return facts if expansion is None else {**facts, "expansion": expansion.facts()}
 
     def open(self, folder: Path | None, documents: TextView, *, context: Context) -> BM25Searcher:
         from seekbench.retrievers.bm25.search import BM25Searcher

@@ -26,6 +26,7 @@ import orjson
 from seekbench.errors import SeekbenchError
 from seekbench.retrievers.bm25 import jvm
 from seekbench.retrievers.bm25.analysis import Settings
+from seekbench.retrievers.bm25.expansion import Expansion
 from seekbench.retrievers.bm25.jvm import java, lucene
 from seekbench.retrievers.protocol import Context, TextView
 
@@ -84,10 +85,11 @@ def build(
     fields: tuple[str, ...],
     docvectors: bool,
     context: Context,
+    expansion: Expansion | None = None,
 ) -> dict[str, Any]:
     """Indexes into `folder`, clearing what an interrupted build left there. Returns JSON facts.
 
-    fields: names of columns to index one by one, or () for the rendered text alone.
+    fields: names of columns to index one by one, or () for the rendered text alone, with what `expansion` adds.
     """
     # A half-written Lucene index cannot be continued at the same document, and building one takes seconds.
     (folder / "index.json").unlink(missing_ok=True)
@@ -98,7 +100,12 @@ def build(
         writer = _writer(directory, settings)
         try:
             blank = _add_all(
-                writer, documents, names, flat=not fields, docvectors=docvectors, context=context
+                writer,
+                documents,
+                _blocks(documents, names, not fields, expansion),
+                names,
+                docvectors=docvectors,
+                context=context,
             )
             with context.progress.stage("merge index", total=1, unit="segment") as stage:
                 _interruptible(lambda: writer.forceMerge(1))
@@ -151,9 +158,9 @@ def _field_type(docvectors: bool) -> Any:
 def _add_all(
     writer: Any,
     documents: TextView,
+    blocks: Iterator[tuple[int, list[list[str]]]],
     names: tuple[str, ...],
     *,
-    flat: bool,
     docvectors: bool,
     context: Context,
 ) -> npt.NDArray[np.int32]:
@@ -170,7 +177,7 @@ def _add_all(
     order = documents.order
     blank: list[int] = []
     with context.progress.stage("index bm25", total=len(documents), unit="docs") as stage:
-        for start, columns in _blocks(documents, names, flat):
+        for start, columns in blocks:
             ranks = order[start : start + len(columns[0])].tolist()
             for offset, texts in enumerate(zip(*columns, strict=True)):
                 if not any(text.strip(_TRIMMED) for text in texts):
@@ -184,11 +191,14 @@ def _add_all(
     return np.array(blank, dtype=np.int32)
 
 
-def _blocks(documents: TextView, names: tuple[str, ...], flat: bool) -> Iterator[tuple[int, list[list[str]]]]:
+def _blocks(
+    documents: TextView, names: tuple[str, ...], flat: bool, expansion: Expansion | None
+) -> Iterator[tuple[int, list[list[str]]]]:
     if not flat:
         yield from documents.field_blocks(names, _BATCH)
         return
-    for start, texts in documents.blocks(_BATCH):
+    rendered = documents.blocks(_BATCH)
+    for start, texts in rendered if expansion is None else expansion.blocks(rendered):
         yield start, [texts]
 
 

@@ -18,14 +18,11 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import Field, PrivateAttr, model_validator
 
-from seekbench import hashing
 from seekbench.collection import Records
 from seekbench.errors import InputError, did_you_mean
 from seekbench.generation.columns import GeneratedQueries
-from seekbench.generation.queries import MODULES as GENERATION_MODULES
-from seekbench.generation.queries import Generator, generate, identity
+from seekbench.generation.queries import Generator, stored
 from seekbench.retrievers import protocol
-from seekbench.retrievers.dense import Dense
 from seekbench.retrievers.generative import pairs
 from seekbench.retrievers.generative.links import Links, hip
 from seekbench.retrievers.protocol import Context, TextView, TrainingData
@@ -346,26 +343,8 @@ def _of_kind(
 
 
 def _generated(documents: TextView, entry: Input, folder: Path, context: Context) -> GeneratedQueries:
-    """From the store where there is one: generating takes hours, and several systems read the same queries."""
-    generator, base = entry.generator, entry._base
-    assert generator is not None
-    if context.stored is None:
-        return generate(documents, generator, folder, context=context, base=base)
-    recipe = {
-        "subject": "generated queries",
-        "documents": documents.records.content_hash,
-        "params": generator.model_dump(mode="json"),
-        "identity": identity(generator, context, base),
-        "code": {
-            m: hashing.of_code(m) for m in (*GENERATION_MODULES, *Dense.modules, "seekbench.collection")
-        },
-    }
-
-    def make(place: Path) -> Mapping[str, Any]:
-        made = generate(documents, generator, place, context=context, base=base)
-        return {"seconds": made.facts["seconds"], "rate": len(documents) / max(made.facts["seconds"], 1e-9)}
-
-    return GeneratedQueries.open(context.stored("queries", recipe, make))
+    assert entry.generator is not None
+    return stored(documents, entry.generator, folder, context=context, base=entry._base)
 
 
 def _titles(records: Records, start: int, count: int) -> list[str]:

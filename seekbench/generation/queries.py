@@ -155,6 +155,34 @@ def identity(params: Generator, context: Context, base: Path | None = None) -> d
     return found
 
 
+def recipe(documents: TextView, params: Generator, context: Context, base: Path | None) -> dict[str, Any]:
+    """JSON: all that queries depend on."""
+    from seekbench.retrievers.dense import Dense
+
+    return {
+        "subject": "generated queries",
+        "documents": documents.records.content_hash,
+        "params": params.model_dump(mode="json"),
+        "identity": identity(params, context, base),
+        "code": {m: hashing.of_code(m) for m in (*MODULES, *Dense.modules, "seekbench.collection")},
+    }
+
+
+def stored(
+    documents: TextView, params: Generator, folder: Path, *, context: Context, base: Path | None
+) -> GeneratedQueries:
+    """From the store where there is one, since generating takes hours and several systems read the same queries; else
+    made in `folder`."""
+    if context.stored is None:
+        return generate(documents, params, folder, context=context, base=base)
+
+    def make(place: Path) -> Mapping[str, Any]:
+        made = generate(documents, params, place, context=context, base=base)
+        return {"seconds": made.facts["seconds"], "rate": len(documents) / max(made.facts["seconds"], 1e-9)}
+
+    return GeneratedQueries.open(context.stored("queries", recipe(documents, params, context, base), make))
+
+
 def generate(
     documents: TextView | Records,
     params: Generator,

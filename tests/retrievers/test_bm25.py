@@ -528,3 +528,68 @@ def test_scifact(collections: Path, published: Path, tmp_path: Path) -> None:
     assert round(sum(s["recall_100"] for s in scores.values()) / 300, 4) == 0.9253
     [answer] = pyserini([job(documents, list(wanted.values()), 100)])
     assert_same(run, documents, answer["hits"])
+
+
+def test_expansion_indexes_what_a_model_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """doc2query: a document is found by a word that only its generated queries hold."""
+    import json
+
+    import pyarrow as pa
+    from typer.testing import CliRunner
+
+    from seekbench.cli.app import app
+    from seekbench.generation import queries
+    from seekbench.generation.columns import GeneratedQueries
+    from tests.retrievers import tiny_checkpoints as tiny
+
+    tiny.t5(tmp_path / "t5")
+    folder = tmp_path / "data"
+    (folder / "qrels").mkdir(parents=True)
+    texts = ["wing flow", "", "heat transfer", "shock wave"]
+    lines = [json.dumps({"_id": f"d{i}", "title": "", "text": text}) for i, text in enumerate(texts)]
+    (folder / "corpus.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "queries.jsonl").write_text(json.dumps({"_id": "q0", "text": "zebra"}) + "\n")
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq0\td2\t1\n")
+    model = "{model: ./t5, count: 2, max_input: 16, max_new_tokens: 4}"
+    (tmp_path / "run.yaml").write_text(
+        "name: t\ndatasets: [{path: ./data}]\nretrievers:\n  plain: {type: bm25}\n"
+        f"  expanded: {{type: bm25, expansion: {model}}}\nmetrics: [recall@4]\nk: 4\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEEKBENCH_HOME", str(tmp_path / "home"))
+
+    def run(*more: str) -> Any:
+        return CliRunner().invoke(app, ["run", "run.yaml", "-o", "out", *more])
+
+    result = run()
+    assert result.exit_code == 0, result.output
+    facts = {
+        p.parent.name: json.loads(p.read_text())["index"] for p in (tmp_path / "out").rglob("result.json")
+    }
+    assert facts["expanded"]["expansion"]["queries"] > 0
+    assert facts["expanded"]["total_terms"] >= facts["plain"]["total_terms"]
+    assert facts["expanded"]["documents"] == 3  # the blank document stays out
+    assert "reused" in run("--explain").output
+
+    def written(documents: TextView, *_: Any, **__: Any) -> GeneratedQueries:
+        doc, made = np.array([0, 2, 2]), ["flow of a wing", "zebra", "striped zebra"]
+        nothing = np.zeros(3, np.float32)
+        return GeneratedQueries(
+            doc, pa.array(made, pa.large_string()), np.full(3, -1, np.int16), nothing, facts={}
+        )
+
+    monkeypatch.setattr(queries, "generate", written)
+    monkeypatch.setattr(queries, "stored", written)
+    monkeypatch.setenv("SEEKBENCH_HOME", str(tmp_path / "other"))
+    again = CliRunner().invoke(app, ["run", "run.yaml", "-o", "again"])
+    assert again.exit_code == 0, again.output
+    found = {p.parent.name: json.loads(p.read_text()) for p in (tmp_path / "again").rglob("result.json")}
+    assert found["expanded"]["metrics"]["recall@4"]["mean"] == 1
+    assert found["plain"]["metrics"]["recall@4"]["mean"] == 0
+    text = (
+        (tmp_path / "run.yaml").read_text().replace("expansion:", "fields: {title: 1, text: 1}, expansion:")
+    )
+    (tmp_path / "run.yaml").write_text(text)
+    refused = run()
+    assert refused.exit_code == 2
+    assert "leave out fields" in refused.output

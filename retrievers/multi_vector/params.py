@@ -69,7 +69,8 @@ class MultiVectorParams(TrainedParams):
     )
     candidates: CandidatesParams = Field(
         default_factory=lambda: ExactParams.model_validate({}),
-        description="which documents are scored: exact (all), muvera, plaid, heuristic, or rerank another retriever's",
+        description="which documents are scored: exact (all), muvera, plaid, heuristic, or rerank another retriever's; "
+        "more than another depth or search option is a new index of candidates, over the same vectors",
         discriminator="type",
     )
     training: TrainingParams | None = Field(

@@ -105,6 +105,33 @@ def test_ranks_as_a_dense_product_of_sentence_transformers(
         assert record["index"]["mean_non_zeros"] == pytest.approx((right > 0).sum(axis=1).mean(), abs=0.01)
 
 
+def test_queries_by_a_model_of_their_own(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sentence_transformers
+
+    sparse.splade(collection / "asking", seed=9)
+    records, result = run_config(
+        collection, "  two: {type: sparse, model: ./splade, query_model: ./asking, top_query: 4}", monkeypatch
+    )
+    assert result.exit_code == 0, result.output
+    documents = [
+        json.loads(line)["text"] for line in (collection / "data/corpus.jsonl").read_text().splitlines()
+    ]
+    queries = [
+        json.loads(line)["text"] for line in (collection / "data/queries.jsonl").read_text().splitlines()
+    ]
+    left = sentence_transformers.SparseEncoder(str(collection / "asking"), device="cpu").encode_query(
+        queries, convert_to_sparse_tensor=False, max_active_dims=4
+    )
+    right = sentence_transformers.SparseEncoder(str(collection / "splade"), device="cpu").encode_document(
+        documents, convert_to_sparse_tensor=False
+    )
+    scores = (left.double() @ right.double().T).numpy()
+    for query, hits in ranking(collection, "two").items():
+        found = [score for _, score in hits]
+        np.testing.assert_allclose(found, np.sort(scores[int(query[1:])])[::-1][: len(found)], atol=2e-4)
+    assert records["two"]["retriever"]["describe"]["query_model"] == "./asking"
+
+
 def test_weights_are_made_once(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another index, other queries: no document is encoded again; another length: it is."""
     first = "  a: {type: sparse, model: ./splade}"

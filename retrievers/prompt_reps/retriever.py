@@ -23,8 +23,7 @@ from seekbench.retrievers.prompt_reps.encode import PromptEncoder, Prompter, Rep
 from seekbench.retrievers.prompt_reps.params import ENCODING, PromptRepsParams
 from seekbench.retrievers.prompt_reps.searcher import PromptRepsSearcher
 from seekbench.retrievers.protocol import Context, TextView
-from seekbench.retrievers.sparse.indexes import build
-from seekbench.retrievers.sparse.params import NativeIndex
+from seekbench.retrievers.sparse.indexes import NativeIndex, build
 from seekbench.retrievers.sparse.store import WeightStore
 from seekbench.store import atomic_file, write_atomic
 

@@ -4,17 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, model_validator
 
+from seekbench.retrievers import protocol
 from seekbench.retrievers.protocol import Context
-from seekbench.retrievers.sparse.params import LuceneIndex, NativeIndex
 from seekbench.retrievers.sparse.vectors import SparseVectors, quantized
 from seekbench.runs import Run
 
 _FREQUENCY = "frequency.npy"
+
+
+class NativeIndex(protocol.Params):
+    """Columns of postings, searched exactly."""
+
+    type: Literal["native"] = "native"
+    weights: Literal["float32", "float16", "uint8", "uint16"] = Field(
+        "float32",
+        description="how a document's weights are stored; integers are weight x factor, rounded, as are the query's",
+    )
+    factor: float | Literal["auto"] | None = Field(
+        None,
+        description="of integers; `auto` (also where not stated): the largest weight becomes the largest integer",
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.factor is not None and not self.weights.startswith("uint"):
+            raise ValueError("`factor` belongs to integer weights: weights: uint8 or uint16")
+        if isinstance(self.factor, float) and not 0 < self.factor < 1e6:
+            raise ValueError("`factor` is above 0 and below a million")
+        return self
+
+
+class LuceneIndex(protocol.Params):
+    """A Lucene impact index, as Anserini makes it."""
+
+    type: Literal["lucene"] = "lucene"
+    factor: float = Field(
+        100.0, gt=0, lt=1e6, description="weights of documents and queries are multiplied by it and rounded"
+    )
 
 
 def build(

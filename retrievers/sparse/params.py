@@ -8,12 +8,12 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from seekbench.retrievers import protocol
 from seekbench.retrievers.contrastive.params import TrainedParams
 from seekbench.retrievers.dense import ann
 from seekbench.retrievers.dense.checkpoint import place
 from seekbench.retrievers.protocol import Context
 from seekbench.retrievers.sparse.checkpoint import SparseSettings
+from seekbench.retrievers.sparse.indexes import LuceneIndex, NativeIndex
 from seekbench.retrievers.sparse.training import SparseTraining
 
 #: Fields that the weights of documents depend on.
@@ -24,37 +24,6 @@ ENCODING = frozenset(
         "batch_tokens", "shard",  # the company of a text in a batch moves its last bits
     }
 )  # fmt: skip
-
-
-class NativeIndex(protocol.Params):
-    """Columns of postings, searched exactly."""
-
-    type: Literal["native"] = "native"
-    weights: Literal["float32", "float16", "uint8", "uint16"] = Field(
-        "float32",
-        description="how a document's weights are stored; integers are weight x factor, rounded, as are the query's",
-    )
-    factor: float | Literal["auto"] | None = Field(
-        None,
-        description="of integers; `auto` (also where not stated): the largest weight becomes the largest integer",
-    )
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.factor is not None and not self.weights.startswith("uint"):
-            raise ValueError("`factor` belongs to integer weights: weights: uint8 or uint16")
-        if isinstance(self.factor, float) and not 0 < self.factor < 1e6:
-            raise ValueError("`factor` is above 0 and below a million")
-        return self
-
-
-class LuceneIndex(protocol.Params):
-    """A Lucene impact index, as Anserini makes it."""
-
-    type: Literal["lucene"] = "lucene"
-    factor: float = Field(
-        100.0, gt=0, lt=1e6, description="weights of documents and queries are multiplied by it and rounded"
-    )
 
 
 class SparseParams(TrainedParams):

@@ -45,10 +45,7 @@ class PromptReps:
         *(f"{_OWN}.{name}" for name in ("checkpoint", "encode", "params", "retriever")),
         *(f"{_DENSE}{name}" for name in ("", ".checkpoint", ".encode", ".model")),
         _SPARSE,
-        *(
-            f"{_SPARSE}.{name}"
-            for name in ("columns", "columns_kernels", "indexes", "params", "store", "vectors")
-        ),
+        *(f"{_SPARSE}.{name}" for name in ("columns", "columns_kernels", "indexes", "store", "vectors")),
         "seekbench.retrievers.multi_vector.passages",
         "seekbench.retrievers.multi_vector.ragged",
     )

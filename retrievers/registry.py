@@ -32,15 +32,15 @@ BUILTIN: dict[str, tuple[str, str]] = {
         "seekbench.retrievers.multi_vector.retriever:MultiVector",
         "a vector a token, late interaction (ColBERT); MUVERA, PLAID and other candidates",
     ),
-    "sparse": (
-        "seekbench.retrievers.sparse.retriever:Sparse",
-        "learned weights of terms (SPLADE family, inference-free, uniCOIL), exact index or Lucene's",
-    ),
     "prompt_reps": (
         "seekbench.retrievers.prompt_reps.retriever:PromptReps",
         "one prompt to a causal language model gives a dense and a sparse vector (PromptReps), or their hybrid",
     ),
     "run_file": ("seekbench.retrievers.run_file:RunFile", "an existing TREC run as a system"),
+    "sparse": (
+        "seekbench.retrievers.sparse.retriever:Sparse",
+        "learned weights of terms (SPLADE family, inference-free, uniCOIL), exact index or Lucene's",
+    ),
 }
 
 

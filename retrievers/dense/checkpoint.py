@@ -192,7 +192,6 @@ class Checkpoint:
         self.modules: list[dict[str, Any]] = listed if isinstance(listed, list) else []
         self._check_paths()
         self._refuse_other_kinds()
-        self._need_tokenizer()
         self.recipe = self._recipe()
 
     # -- files ------------------------------------------------------------------------------------------
@@ -511,7 +510,7 @@ class Checkpoint:
                 remedy="read that code, pin `revision`, and allow it with --trust-remote-code",
             )
 
-    def _need_tokenizer(self) -> None:
+    def need_tokenizer(self) -> None:
         """Without its files transformers makes a tokenizer of a few special tokens, and every word is unknown: texts of
         equal length get equal vectors, without a word."""
         folder = self.transformer_folder
@@ -771,6 +770,7 @@ def _whole(checkpoint: C) -> C:
         raise InputError(
             f"{checkpoint.name}: {missing[0]} is named by the index but missing", where=str(checkpoint.folder)
         )
+    checkpoint.need_tokenizer()
     return checkpoint
 
 
@@ -850,6 +850,8 @@ def _from_hub(kind: type[C], name: str, settings: Settings, *, fetch: bool) -> C
         if fetch and not checkpoint.complete:
             hub.snapshot_download(name, revision=info.sha, allow_patterns=checkpoint.weight_files)
             checkpoint = kind(source, settings)
+        if checkpoint.complete:
+            checkpoint.need_tokenizer()
         return checkpoint
     except GatedRepoError as error:
         raise MissingError(

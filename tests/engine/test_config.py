@@ -208,7 +208,16 @@ def test_schema_is_valid_json_schema() -> None:
         c["properties"]["type"]["const"]
         for c in schema["properties"]["retrievers"]["additionalProperties"]["oneOf"]
     ]
-    assert types == ["bm25", "dense", "fusion", "generative", "multi_vector", "run_file"]
+    assert types == [
+        "bm25",
+        "dense",
+        "fusion",
+        "generative",
+        "multi_vector",
+        "prompt_reps",
+        "run_file",
+        "sparse",
+    ]
 
 
 def test_all_shipped_configs_are_good() -> None:

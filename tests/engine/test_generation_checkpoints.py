@@ -32,11 +32,13 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_bare_name_is_no_sentence_transformer(hub: Path) -> None:
-    snapshot(hub, "sentence-transformers/t5-small", "model.safetensors")
+    other = snapshot(hub, "sentence-transformers/t5-small", "model.safetensors")
+    (other / "tokenizer.json").write_text("{}")
     with pytest.raises(MissingError, match=r"^t5-small is not on this machine"):
         resolve(GeneratorFiles, "t5-small", offline=True)
     assert resolve_dense(Settings("t5-small", pooling="mean"), offline=True).name.startswith("sentence-tr")
     folder = snapshot(hub, "t5-small", "model.safetensors")
+    (folder / "tokenizer.json").write_text("{}")
     found = resolve(GeneratorFiles, "t5-small", offline=True)
     assert isinstance(found, GeneratorFiles)
     assert (found.folder, found.source.kind, found.seq2seq) == (folder, "cache", True)

@@ -560,3 +560,12 @@ def test_minilm_ranks_cranfield(collections: Path, tmp_path: Path) -> None:
     first = corpus.records.ids(run.doc_rows[:, 0]).to_pylist()
     hits = sum(document in relevant.get(query, set()) for query, document in zip(ids, first, strict=True))
     assert hits >= 12
+
+
+def test_a_checkpoint_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    """transformers would make one that knows no word, and texts of equal length would get equal vectors."""
+    folder = tiny.bert(tmp_path / "model")
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+        (folder / name).unlink()
+    with pytest.raises(InputError, match=r"no tokenizer \(tokenizer\.json"):
+        checkpoint.resolve(checkpoint.Settings(str(folder), pooling="mean"), offline=True)

@@ -42,7 +42,8 @@ def cached(
             _set_random_state(state)
             with torch.enable_grad():
                 vectors, _ = encode(chunk)
-            vectors.backward(gradient * factor)  # type: ignore[no-untyped-call]
+            if vectors.requires_grad:  # a query that is looked up in a table teaches nothing
+                vectors.backward(gradient * factor)  # type: ignore[no-untyped-call]
         _set_random_state(after)
 
     out.register_hook(replay)  # type: ignore[no-untyped-call]

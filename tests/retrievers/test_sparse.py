@@ -366,3 +366,48 @@ def test_train_hands_over_checkpoints(collection: Path, monkeypatch: pytest.Monk
     nothing = CliRunner().invoke(app, ["train", "run.yaml", "-o", "made"])
     assert nothing.exit_code == 2
     assert "no retriever of this config trains" in nothing.output
+
+
+def test_an_interrupted_training_ends_the_same(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so does the same config in another store: weights are equal bit for bit."""
+    from safetensors.torch import load_file
+    from typer.testing import CliRunner
+
+    from seekbench.cli.app import app
+    from seekbench.retrievers.sparse.training import Trained
+
+    fields = "training: {steps: 6, batch: 3, watched: 4, text_length: 16, checkpoint_every: 2, micro: 2, negatives: 1}"
+    (collection / "run.yaml").write_text(
+        f"datasets: [{{path: ./data}}]\nretrievers:\n  a: {{type: sparse, model: ./splade, {fields}}}\nk: 20\n"
+        "metrics: [ndcg@10]\n"
+    )
+    monkeypatch.chdir(collection)
+
+    def train(home: str) -> Any:
+        monkeypatch.setenv("SEEKBENCH_HOME", str(collection / home))
+        return CliRunner().invoke(app, ["train", "run.yaml", "-o", f"made-{home}"])
+
+    def weights(home: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for path in sorted((collection / f"made-{home}").rglob("*.safetensors")):
+            found |= {f"{path.parent.name}/{n}": t for n, t in load_file(path).items()}
+        return found
+
+    first = train("a")
+    assert first.exit_code == 0, first.output
+    real, calls = Trained.loss, 0
+
+    def killed(self: Trained, *given: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 8:  # two kinds of text a step
+            raise KeyboardInterrupt
+        return real(self, *given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trained, "loss", killed)
+        assert train("b").exit_code == 130
+    assert train("b").exit_code == 0
+    whole, continued = weights("a"), weights("b")
+    assert whole.keys() == continued.keys() != set()
+    assert all((whole[n] == continued[n]).all() for n in whole)

@@ -13,7 +13,7 @@ from seekbench.cli import common
 if TYPE_CHECKING:
     from seekbench.plan import CellPlan
     from seekbench.progress import Progress
-    from seekbench.runner import Outcome
+    from seekbench.runner import Failure
 
 
 def context_of(progress: Progress, offline: bool, device: str, threads: int | None, trust: bool) -> Any:
@@ -65,12 +65,12 @@ def show(cells: Sequence[CellPlan], metrics: Sequence[str]) -> None:
     typer.echo(f"{len(cells)} cells: {len(cells) - todo} stored, {todo} to do; metrics: {', '.join(metrics)}")
 
 
-def end(outcome: Outcome) -> None:
-    """Says what failed, and exits accordingly."""
-    for failure in outcome.failures:
+def end(failures: Sequence[Failure], done: bool) -> None:
+    """Says what failed, and exits accordingly. done: whether anything succeeded."""
+    for failure in failures:
         typer.echo(
             f"failed: {failure.dataset} ({failure.split}) {failure.retriever}: {failure.cause}", err=True
         )
-    if outcome.failures:
-        all_wrong_input = not outcome.records and all(f.user_error for f in outcome.failures)
+    if failures:
+        all_wrong_input = not done and all(f.user_error for f in failures)
         raise typer.Exit(common.WRONG_INPUT if all_wrong_input else common.FAILED)

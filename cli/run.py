@@ -135,7 +135,7 @@ def _finish(
         typer.echo(
             f"\nall metrics: {written[1]}\nrecords, scores per query, runs: {folder}/<dataset>/<split>/<system>/"
         )
-    cells_.end(outcome)
+    cells_.end(outcome.failures, bool(outcome.records))
 
 
 def _json_result(progress: Any, boards: list[Any], outcome: Outcome, folder: Path) -> None:

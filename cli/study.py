@@ -223,7 +223,7 @@ def _run(
         typer.echo(f"\ntables and pictures: {', '.join(str(p) for p in written)}")
         if part is not None:
             typer.echo(f"records, scores per query, runs: {folder}/<dataset>__{part}/<split>/<system>/")
-    cells_.end(result.outcome)
+    cells_.end(result.outcome.failures, bool(result.outcome.records))
 
 
 def _dry_run(

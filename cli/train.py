@@ -74,10 +74,7 @@ def train(
     else:
         for model in models:
             typer.echo(_line(model))
-    for failed in failures:
-        typer.echo(f"failed: {failed.dataset} ({failed.split}) {failed.retriever}: {failed.cause}", err=True)
-    if failures:
-        raise typer.Exit(2 if all(f.user_error for f in failures) else 1)
+    cells_.end(failures, bool(models))
 
 
 def _line(model: Any) -> str:

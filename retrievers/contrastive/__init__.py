@@ -6,5 +6,15 @@ Late interaction and learned sparse retrieval share it; a kind of encoder adds h
 #: Modules that a training depends on.
 MODULES = tuple(
     f"seekbench.retrievers.contrastive.{name}"
-    for name in ("batches", "caching", "ensemble", "losses", "mining", "params", "training", "watch")
+    for name in (
+        "batches",
+        "caching",
+        "ensemble",
+        "losses",
+        "mining",
+        "params",
+        "trained",
+        "training",
+        "watch",
+    )
 )

@@ -1,4 +1,4 @@
-"""The model of a sparse system that trains: made once for a corpus, kept in sentence-transformers' layout."""
+"""The learned sparse model of a system that trains."""
 
 from __future__ import annotations
 
@@ -12,89 +12,50 @@ import numpy as np
 import orjson
 
 from seekbench import hashing
+from seekbench.retrievers.contrastive import trained as common
 from seekbench.retrievers.protocol import Context, TextView
 from seekbench.store import write_atomic
 
 if TYPE_CHECKING:
     from seekbench.retrievers.sparse.retriever import Sparse
 
-MODEL, FACTS, CURVES = "model", "training.json", "curves.png"
+_FIELDS = {"query_prompt", "document_prompt", "aggregation", "activation"}
 
 
 def depends_on(retriever: Sparse, *, context: Context) -> dict[str, Any]:
     """JSON: what a training depends on beyond the checkpoint and the documents."""
-    from seekbench.generation.queries import MODULES as GENERATION
-    from seekbench.generation.queries import identity as generator_identity
-    from seekbench.retrievers.contrastive import MODULES as CONTRASTIVE
-    from seekbench.retrievers.contrastive.mining import identity as teachers
-    from seekbench.retrievers.dense import Dense
-    from seekbench.retrievers.generative.links import MODULES as LINKS
-
-    p, data = retriever.params, retriever.training
-    assert p.training is not None
-    own = "seekbench.retrievers.sparse"
-    code = (
-        __name__, f"{own}.losses", f"{own}.training", f"{own}.head", f"{own}.encode", f"{own}.checkpoint",
-        *CONTRASTIVE, "seekbench.retrievers.generative.examples", "seekbench.retrievers.generative.pairs",
-        "seekbench.retrievers.generative.tasks", "seekbench.retrievers.generative.embedding",
-        "seekbench.training.trainer", "seekbench.training.schedule", *LINKS, *GENERATION, *Dense.modules,
-    )  # fmt: skip
-    return {
-        "training": p.training.model_dump(mode="json", exclude={"checkpoint_every"}),
-        "inputs": [entry.model_dump(mode="json") for entry in p.inputs],
-        "models": teachers(p.training, context=context, base=p._base),
-        "teachers": [t.identity(context) for t in p.training.teachers],
-        "generators": [
-            dict(generator_identity(e.generator, context=context, base=e._base)) if e.generator else None
-            for e in p.inputs
-        ],
-        "split": None if data is None else {"split": data.split, "content": data.content_hash},
-        "code": {name: hashing.of_code(name) for name in dict.fromkeys(code)},
-    }
+    own = (f"seekbench.retrievers.sparse.{n}" for n in ("losses", "training", "head", "encode", "checkpoint"))
+    return common.depends_on(retriever, (__name__, *own), context=context)
 
 
 def trained(
     retriever: Sparse, documents: TextView, folder: Path, *, context: Context
 ) -> tuple[Path, Mapping[str, Any]]:
-    """(the folder of the trained checkpoint, facts of its training): from the store where there is one, since all
-    systems of one training share it; else made in `folder`."""
+    """(the folder of the trained checkpoint, facts of its training)."""
 
-    def make(place: Path) -> Mapping[str, Any]:
-        if not (place / FACTS).exists():
-            write_atomic(place / FACTS, orjson.dumps(_train(retriever, documents, place, context)))
-        facts: Mapping[str, Any] = orjson.loads((place / FACTS).read_bytes())
-        return facts
+    def recipe() -> Mapping[str, Any]:
+        return {
+            "subject": "learned sparse model",
+            "fields": retriever.params.model_dump(mode="json", include=_FIELDS),
+            **depends_on(retriever, context=context),
+        }
 
-    if context.stored is None:
-        place = folder / "trained"
-        place.mkdir(parents=True, exist_ok=True)
-        return place / MODEL, make(place)
-    checkpoint = retriever.base_checkpoint(context)
-    fields = {"query_prompt", "document_prompt", "aggregation", "activation"}
-    recipe = {
-        "subject": "learned sparse model",
-        "documents": documents.content_hash,
-        "checkpoint": {"weights": checkpoint.weights_hash, "files": checkpoint.files_hash},
-        "fields": retriever.params.model_dump(mode="json", include=fields),
-        **depends_on(retriever, context=context),
-    }
-    place = context.stored("model", recipe, make)
-    return place / MODEL, orjson.loads((place / FACTS).read_bytes())
+    def train(place: Path) -> Mapping[str, Any]:
+        return _train(retriever, documents, place, context)
+
+    return common.stored(retriever, documents, folder, train, recipe, context=context)
 
 
 def _train(retriever: Sparse, documents: TextView, place: Path, context: Context) -> Mapping[str, Any]:
     """Trains in `place`, continuing what an interrupted call left there; only the model and its curves stay."""
     import torch
 
-    from seekbench.retrievers.contrastive.training import save
     from seekbench.retrievers.dense.checkpoint import resolve_as
     from seekbench.retrievers.dense.encode import pick_device
-    from seekbench.retrievers.generative import examples as examples_
     from seekbench.retrievers.multi_vector.passages import Passages
     from seekbench.retrievers.sparse.checkpoint import SparseCheckpoint, SparseSettings
     from seekbench.retrievers.sparse.encode import load, modules_of
     from seekbench.retrievers.sparse.training import Trained, idf_of, train_model
-    from seekbench.training.trainer import plot
 
     p = retriever.params
     assert p.training is not None
@@ -124,23 +85,14 @@ def _train(retriever: Sparse, documents: TextView, place: Path, context: Context
     if p.training.queries == "idf":
         idf = idf_of(documents, modules[0].tokenizer, passages, context)
     learning = Trained(model, modules, checkpoint.recipe, p.training, idf)
-    found = examples_.make(
-        documents, p.inputs, retriever.training, place / "examples", seed=p.training.seed,
-        watched=p.training.watched, context=context,
-    )  # fmt: skip
-    found.save(place / "examples.arrow")
+    found = common.examples_of(retriever, documents, place, context)
     taught_by = [teacher.identity(context) for teacher in p.training.teachers]
     outcome, facts = train_model(
         learning, found, documents, place / "work",
         identity=hashing.of_json([base.weights_hash, base.files_hash, taught_by]),
         said=asdict(checkpoint.recipe), context=context, base=p._base,
     )  # fmt: skip
-    save(_whole(learning, device), place / MODEL)
-    write_atomic(place / "log.jsonl", b"".join(orjson.dumps(entry) + b"\n" for entry in outcome.log))
-    if outcome.log:
-        plot(outcome.log, place / CURVES, title=f"{base.name}: {outcome.steps} steps")
-    for name in ("work", "examples", "start"):
-        shutil.rmtree(place / name, ignore_errors=True)
+    common.keep(_whole(learning, device), outcome, place, base.name)
     return {**facts, "head": fit, "examples": found.facts()}
 
 

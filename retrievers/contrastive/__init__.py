@@ -12,6 +12,7 @@ MODULES = tuple(
         "ensemble",
         "losses",
         "mining",
+        "objective",
         "params",
         "trained",
         "training",

@@ -21,7 +21,7 @@ MODEL, FACTS, CURVES = "model", "training.json", "curves.png"
 
 
 def depends_on(retriever: Any, own: Sequence[str], *, context: Context) -> dict[str, Any]:
-    """JSON: what a training depends on beyond the checkpoint and the documents. own: modules of the kind of retriever."""
+    """JSON: what a training depends on beyond the checkpoint and the documents. own: modules of its kind."""
     from seekbench.generation.queries import MODULES as GENERATION
     from seekbench.generation.queries import identity as generator_identity
     from seekbench.retrievers.contrastive import MODULES as CONTRASTIVE

@@ -99,34 +99,17 @@ def _scored(
     batch: Batch,
     params: TrainingParams,
 ) -> torch.Tensor:
-    import torch
-
-    from seekbench.retrievers.contrastive import losses
+    from seekbench.retrievers.contrastive.objective import objective, own_scores
     from seekbench.retrievers.multi_vector.losses import maxsim, maxsim_own
 
-    count, n = len(queries), len(documents) // len(queries)
-    device, total = queries.device, queries.new_zeros(())
-    positive = torch.arange(count, device=device) * n
     if "contrastive" in params.loss:
         scores = maxsim(queries, query_mask, documents, document_mask)
-        excluded = torch.from_numpy(batch.excluded).to(device)
-        total = total + losses.contrastive(scores, positive, excluded, temperature=params.temperature)
-        own = scores.gather(1, positive[:, None] + torch.arange(n, device=device))
-    else:
-        width, dim = documents.shape[1:]
-        own = maxsim_own(
-            queries, query_mask, documents.view(count, n, width, dim), document_mask.view(count, n, width)
-        )
-    if "pairwise" in params.loss:
-        total = total + losses.pairwise(own, temperature=params.temperature)
-    if params.taught:
-        assert batch.teacher is not None
-        teacher, scale = torch.from_numpy(batch.teacher).to(device), params.teacher_scale
-        if "distillation" in params.loss:
-            total = total + losses.distillation(own, teacher, scale=scale, temperature=params.temperature)
-        if "margin_mse" in params.loss:
-            total = total + losses.margin_mse(own, teacher, scale=scale)
-    return total
+        return objective(params, batch, own_scores(scores), scores)
+    count, n, (width, dim) = len(queries), len(documents) // len(queries), documents.shape[1:]
+    own = maxsim_own(
+        queries, query_mask, documents.view(count, n, width, dim), document_mask.view(count, n, width)
+    )
+    return objective(params, batch, own, None)
 
 
 def scores_of(model: Any, queries: list[str], documents: list[str], recipe: TokenRecipe) -> Floats:

@@ -175,28 +175,12 @@ class Trained:
     ) -> torch.Tensor:
         import torch
 
-        from seekbench.retrievers.contrastive import losses
+        from seekbench.retrievers.contrastive.objective import objective, own_scores
         from seekbench.retrievers.sparse.losses import flops, l1
 
-        p, n = self.params, len(documents) // len(queries)
-        device, total = queries.device, documents.new_zeros(())
-        positive = torch.arange(len(queries), device=device) * n
+        p, device = self.params, queries.device
         scores = queries @ documents.T
-        own = scores.gather(1, positive[:, None] + torch.arange(n, device=device))
-        if "contrastive" in p.loss:
-            excluded = torch.from_numpy(batch.excluded).to(device)
-            total = total + losses.contrastive(scores, positive, excluded, temperature=p.temperature)
-        if "pairwise" in p.loss:
-            total = total + losses.pairwise(own, temperature=p.temperature)
-        if p.taught:
-            assert batch.teacher is not None
-            teacher = torch.from_numpy(batch.teacher).to(device)
-            if "distillation" in p.loss:
-                total = total + losses.distillation(
-                    own, teacher, scale=p.teacher_scale, temperature=p.temperature
-                )
-            if "margin_mse" in p.loss:
-                total = total + losses.margin_mse(own, teacher, scale=p.teacher_scale)
+        total = objective(p, batch, own_scores(scores), scores)
         r = p.regularization
         share = r.at(step, p.steps)
         if r.flops_document:

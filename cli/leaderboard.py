@@ -1,4 +1,4 @@
-"""`seekbench leaderboard`: a table of results that were made before."""
+"""`seekbench leaderboard`: a table of results that were made before, ours and others'."""
 
 from __future__ import annotations
 
@@ -14,35 +14,57 @@ from seekbench.cli.figures import Format
 @common.handled
 def leaderboard(
     results: Annotated[
-        list[Path], typer.Argument(help="Result folders (or result.json files) of one or more runs.")
+        list[Path],
+        typer.Argument(
+            help="Any mix of result folders of `seekbench run`, folders of MTEB's result files, and .csv tables of "
+            "published scores."
+        ),
     ],
     metric: Annotated[
-        str | None, typer.Option("--metric", "-m", help="Which metric.  [default: the first of the run]")
+        str | None,
+        typer.Option(
+            "--metric", "-m", help="Which metric; `main`: each dataset's own.  [default: the first of the run, or main]"
+        ),
     ] = None,
     baseline: Annotated[str | None, typer.Option(help="The system that others are compared with.")] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="A suite's datasets, averaged by its rule, e.g. beir (`seekbench ls suites`).")
+    ] = None,
+    expand: Annotated[
+        bool, typer.Option("--expand", help="A column for each dataset of a group, and each subset of a task.")
+    ] = False,
+    intervals: Annotated[bool, typer.Option("--intervals", help="95% intervals beside the figures.")] = False,
+    all_splits: Annotated[
+        bool, typer.Option("--all-splits", help="Published figures on train and dev splits, too.")
+    ] = False,
     format: Annotated[Format, figures.FORMAT] = Format.table,
     allow_mixed: Annotated[
         bool, typer.Option("--allow-mixed", help="Show figures of different data in one column, marked.")
     ] = False,
 ) -> None:
-    """Show systems x datasets from the results of any runs.
+    """Show systems x datasets from the results of any runs, beside published scores.
 
-    Where a system learnt from another split, a second column (†) compares all systems on the queries that are close
-    to no training query with the same answer.
+    ▲ ▼ mark significant differences to the baseline; systems with a letter in common (group) can't be told apart; ◆ marks
+    the front of quality and cost; Borda is MMTEB's rank. What is missing is said, and in no mean. Where a system learnt
+    from another split, a second column (†) compares all systems on the queries that are close to no training query.
 
-    Example:  seekbench leaderboard results/a results/b --metric recall@100 --baseline bm25
+    Examples:  seekbench leaderboard results/a results/b --metric recall@100 --baseline bm25
+    seekbench leaderboard results/mine mteb-results/ scores.csv --suite beir -f latex
     """
     import json
 
-    from seekbench.leaderboard import table
+    from seekbench.leaderboard import columns, render, sources, table
     from seekbench.metrics.measure import parse
 
-    name = parse(metric).name if metric else None
-    board = table.build(table.load(results), metric=name, baseline=baseline, allow_mixed=allow_mixed)
+    name = metric if metric in (None, columns.MAIN) else parse(metric).name
+    board = table.build(
+        sources.load(results), metric=name, baseline=baseline, allow_mixed=allow_mixed, suite=suite, expand=expand,
+        every_split=all_splits,
+    )  # fmt: skip
     if format is Format.json:
-        typer.echo(json.dumps(table.as_json(board), indent=2))
+        typer.echo(json.dumps(render.as_json(board), indent=2, ensure_ascii=False))
         return
-    grid = table.grid(board)
+    grid = render.grid(board, intervals=intervals)
     if format is Format.table:
         grid.title = board.metric
     figures.show([grid], format)

@@ -113,7 +113,7 @@ def _reported(events: Any) -> Iterator[None]:
 def _finish(
     config: RunConfig, outcome: Outcome, folder: Path, explain: bool, json_: bool, progress: Progress
 ) -> None:
-    from seekbench.leaderboard import records, table
+    from seekbench.leaderboard import records, render, table
 
     if explain:
         for line in outcome.explained:
@@ -128,7 +128,7 @@ def _finish(
     boards = [table.build(found, metric=m, baseline=config.baseline, failures=failures) for m in names]
     if not json_:
         _print_board(boards[0], config, outcome)
-    written = table.write(folder, boards)
+    written = render.write(folder, boards)
     if json_:
         _json_result(progress, boards, outcome, folder)
     else:
@@ -139,12 +139,12 @@ def _finish(
 
 
 def _json_result(progress: Any, boards: list[Any], outcome: Outcome, folder: Path) -> None:
-    from seekbench.leaderboard import table
+    from seekbench.leaderboard import render
 
     progress.emit(
         "result",
         output=str(folder),
-        leaderboard=table.as_json(boards[0]),
+        leaderboard=render.as_json(boards[0]),
         failures=[vars(f) for f in outcome.failures],
         explained=outcome.explained,
     )
@@ -154,7 +154,7 @@ def _print_board(board: Any, config: RunConfig, outcome: Outcome) -> None:
     from rich.console import Console
 
     from seekbench import tables
-    from seekbench.leaderboard import table
+    from seekbench.leaderboard import render
 
     console = Console(width=None if sys.stdout.isatty() else 160)
     sizes = {
@@ -166,7 +166,7 @@ def _print_board(board: Any, config: RunConfig, outcome: Outcome) -> None:
     }
     console.print()
     console.print(f"{config.name}: {board.metric}", style="bold", markup=False, highlight=False)
-    grid = table.grid(board)
+    grid = render.grid(board)
     console.print(tables.as_rich(grid, console.width))
     for line in [*grid.notes, *sizes.values()]:
         console.print(line, style="dim", markup=False, highlight=False)

@@ -246,7 +246,8 @@ class Expected(_Model):
 
 class Card(_Model):
     """A dataset of the catalogue. verified: whether its counts and a published score were seen to hold with
-    this very source (`offline`: here, without a network; `online`; `no`: taken from publications)."""
+    this very source (`offline`: here, without a network; `online`; `no`: taken from publications). mteb: its name as a
+    task of MTEB."""
 
     id: str
     title: str
@@ -256,6 +257,7 @@ class Card(_Model):
     languages: tuple[Annotated[str, Field(pattern=r"^[a-z]{2,3}$")], ...]
     task: str
     main_metric: str = "ndcg@10"
+    mteb: str | None = None
     template: str = "{title} {text}"
     query_template: str = "{text}"
     exclude: Exclude = "none"

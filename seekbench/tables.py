@@ -15,11 +15,13 @@ Format = Literal["table", "md", "latex", "csv"]
 
 @dataclass(frozen=True)
 class Text:
-    """A cell: what is shown, whether it is the best of its column, and the full value that CSV writes instead."""
+    """A cell: what is shown, whether it is the best or the second best of its column, and the full value that CSV
+    writes instead."""
 
     shown: str
     best: bool = False
     value: Any = None
+    second: bool = False
 
 
 @dataclass
@@ -42,6 +44,13 @@ def best_shown(values: Iterable[float | None], lower: bool) -> float | None:
     """The best figure, the lowest if `lower`, as tables show it; None where none is defined."""
     shown = [round(v, 4) for v in values if v is not None and math.isfinite(v)]
     return (min(shown) if lower else max(shown)) if shown else None
+
+
+def two_best(values: Iterable[float | None], lower: bool) -> tuple[float | None, float | None]:
+    """The best and the second best figure, as tables show them; None where there is none."""
+    shown = {round(v, 4) for v in values if v is not None and math.isfinite(v)}
+    order = [*sorted(shown, reverse=not lower), None, None]
+    return order[0], order[1]
 
 
 def render(grids: Iterable[Grid], format: Format) -> str:
@@ -70,9 +79,16 @@ def as_latex(grid: Grid) -> str:
     lines.append(" & ".join(_latex(c) for c in grid.columns) + r" \\")
     lines.append(r"\midrule")
     for row in grid.cells():
-        shown = [rf"\textbf{{{_latex(c.shown)}}}" if c.best and c.shown else _latex(c.shown) for c in row]
-        lines.append(" & ".join(shown) + r" \\")
+        lines.append(" & ".join(_emphasised(c) for c in row) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _emphasised(cell: Text) -> str:
+    """The best bold, the second best underlined."""
+    shown = _latex(cell.shown)
+    if not shown or not (cell.best or cell.second):
+        return shown
+    return rf"\textbf{{{shown}}}" if cell.best else rf"\underline{{{shown}}}"
 
 
 def as_csv(grid: Grid) -> str:
@@ -110,7 +126,7 @@ def as_rich(grid: Grid, width: int | None = None) -> Any:
     for i, name in enumerate(columns):
         table.add_column(Rich(name), justify="left" if i in left else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(Rich(c.shown, style="bold" if c.best else "") for c in row))
+        table.add_row(*(Rich(c.shown, style="bold" if c.best else "underline" if c.second else "") for c in row))
     return table
 
 
@@ -127,7 +143,7 @@ def _md(text: str) -> str:
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "▲": r"$\blacktriangle$",
-    "▼": r"$\blacktriangledown$", "<": r"$<$", ">": r"$>$", "Δ": r"$\Delta$", "–": "--", "±": r"$\pm$", "−": "$-$",
+    "▼": r"$\blacktriangledown$", "◆": r"$\blacklozenge$", "<": r"$<$", ">": r"$>$", "Δ": r"$\Delta$", "–": "--", "±": r"$\pm$", "−": "$-$",
 }  # fmt: skip
 
 

@@ -77,7 +77,8 @@ def twin_of(entry: tuple[Path, dict[str, Any]] | None, subset: Subset, cell: Cel
 def subset_notes(board: Leaderboard) -> list[str]:
     """What the queries of the columns without neighbours are; which of their figures are missing or over others."""
     notes = []
-    for j, (label, subset) in enumerate(zip(board.datasets, board.subsets, strict=True)):
+    for j, column in enumerate(board.columns):
+        label, subset = column.name, column.subset
         if subset is None:
             continue
         each = ", ".join(f"{count:,} for {system}" for system, count in subset.trained.items())
@@ -104,6 +105,6 @@ def subset_notes(board: Leaderboard) -> list[str]:
             notes.append(
                 f"{DAGGER} {label}: {', '.join(lacking)}: no scores for all of these queries beside the record"
             )
-    if board.has_twins and len(board.datasets) > 1 and None in board.subsets:
+    if board.has_twins and any(c.subset is None for c in board.columns):
         notes.append(f"{DAGGER} mean: with all queries of the datasets that have no column {DAGGER}")
     return notes

@@ -1,4 +1,4 @@
-"""Leaderboards: records of systems x datasets as one table, for the terminal, Markdown and JSON.
+"""Leaderboards: systems x datasets as one table, from our records and from published figures.
 
 A mean is shown only for a system that has every dataset of the table; a cell that is missing or failed is
 said to be so. Figures of different content (hashes) are not put into one column unless asked for, and marked.
@@ -9,6 +9,7 @@ queries that are close to no training query with the same answer (`training.quer
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,33 +17,20 @@ from typing import Any
 import numpy as np
 import orjson
 
-from seekbench import tables
 from seekbench.errors import InputError, did_you_mean
-from seekbench.leaderboard import approximate, generative, records
-from seekbench.leaderboard.board import ALPHA, Cell, Leaderboard, Row
-from seekbench.leaderboard.per_query import PerQuery
-from seekbench.leaderboard.subset import DAGGER, subset_notes, subset_of, twin_of
+from seekbench.leaderboard import approximate, generative, overall
+from seekbench.leaderboard.board import Cell, Column, Key, Leaderboard, Row
+from seekbench.leaderboard.columns import MAIN, dataset_key, fill, label, main_splits, of_datasets, of_suite
+from seekbench.leaderboard.overall import Queries
+from seekbench.leaderboard.sources import Found, is_published
+from seekbench.leaderboard.subset import subset_notes, subset_of, twin_of
 from seekbench.metrics.measure import Measure, parse
 from seekbench.statistics.corrections import holm
 from seekbench.statistics.paired import paired_t
-from seekbench.tables import Grid, Text, best_shown
+from seekbench.statistics.stratified import stratified_t
+from seekbench.tables import best_shown, two_best
 
 NOT_COMPARABLE = "trial run (limited): not comparable with any other figure"
-
-
-def load(paths: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
-    """(folder, record) of all records below the paths. Raises InputError where there is none."""
-    found = []
-    for path in paths:
-        if not path.exists():
-            raise InputError("no such file or folder", where=str(path))
-        files = list(records.find(path))
-        if not files:
-            raise InputError(
-                "there are no results here", where=str(path), remedy="it must hold result.json files"
-            )
-        found += [(file.parent, records.read(file)) for file in files]
-    return found
 
 
 def build(
@@ -52,78 +40,166 @@ def build(
     baseline: str | None = None,
     failures: Mapping[tuple[str, str, str], str] | None = None,
     allow_mixed: bool = False,
+    suite: str | None = None,
+    expand: bool = False,
+    every_split: bool = False,
 ) -> Leaderboard:
-    """The table of one metric (by default the first of the first record).
+    """The table of one metric (by default the first of the first record; `main` for each dataset's own).
 
-    failures: (dataset, split, system) -> cause. Raises InputError for records of different dataset content.
+    failures: (dataset, split, system) -> cause. suite: whose members are the columns. expand: the datasets of a group,
+    or the subsets of a dataset, as columns of their own. every_split: with published figures on other splits than the
+    main one. Raises InputError for records of different dataset content.
     """
     failures = failures or {}
     if not found and not failures:
         raise InputError("there are no results to show")
-    if baseline is None:
-        recorded = {r.get("baseline") for _, r in found}
-        baseline = recorded.pop() if len(recorded) == 1 else None
-        baseline = baseline if baseline in _system_names(found) else None
-    if metric is None:
-        metric = found[0][1]["primary_metric"] if found else "ndcg@10"
-    keys = list(dict.fromkeys([_dataset_key(r) for _, r in found] + [(d, s) for d, s, _ in failures]))
+    found, notes = (list(found), []) if every_split else main_splits(list(found))
     names = _system_names(found)
-    systems = list(dict.fromkeys([*names, *(s for _, _, s in failures)]))
+    if baseline is None:
+        recorded = {r.get("baseline") for _, r in found if not is_published(r)}
+        baseline = recorded.pop() if len(recorded) == 1 else None
+        baseline = baseline if baseline in names else None
+    keys = list(dict.fromkeys([dataset_key(r) for _, r in found] + [(d, s) for d, s, _ in failures]))
+    if suite is None:
+        columns = of_datasets(keys, expand=expand)
+    else:
+        columns, said = of_suite(suite, keys, expand=expand)
+        notes += said
+        keys = [key for column in columns for key in column.keys]
+        kept = [(e, n) for e, n in zip(found, names, strict=True) if dataset_key(e[1]) in set(keys)]
+        found, names = [e for e, _ in kept], [n for _, n in kept]
+    metric = metric or _default_metric(found)
+    _refuse_lacking(found, metric)
+    fill(columns, found, metric)
+    systems = list(dict.fromkeys([*names, *(s for d, p, s in failures if (d, p) in set(keys))]))
     if baseline is not None and baseline not in systems:
         raise InputError(
             f"the baseline '{baseline}' is not in these results", remedy=did_you_mean(baseline, systems)
         )
-    notes = _content_check(found, keys, allow_mixed)
+    notes = [*_content_check(found, keys, allow_mixed), *notes]
     place, left_out = _newest(found, names)
     notes += left_out
-    if len({orjson.dumps(_policies(r), option=orjson.OPT_SORT_KEYS) for _, r in found}) > 1:
+    if len({orjson.dumps(p, option=orjson.OPT_SORT_KEYS) for _, r in found if (p := _policies(r)) is not None}) > 1:
         notes.append(
             "NOT COMPARABLE: these results were scored under different policies (see `policies` in the records)"
         )
-    for folder, record in found:
-        if metric not in record["metrics"]:
-            raise InputError(
-                f"{folder}: has no metric '{metric}'", remedy=did_you_mean(metric, record["metrics"])
-            )
-    lower = parse(metric).definition.lower
-    scores = PerQuery(metric)
-    subsets = [subset_of(place, key, scores) for key in keys]
-    board = Leaderboard(metric, _dataset_labels(keys), subsets, [], baseline, notes, lower)
+    queries = Queries(place, columns)
+    for column in columns:
+        if len(column.keys) == 1:
+            column.subset = subset_of(place, column.keys[0], queries.of(column.metric))
+    board = Leaderboard(
+        metric, columns, [], baseline, notes, lower=all(c.lower for c in columns), suite=suite
+    )
     for system in systems:
-        cells, twins = [], []
-        for key, subset in zip(keys, subsets, strict=True):
-            entry = place.get((*key, system))
-            cell = Cell(failure=failures.get((*key, system)), lower=lower)
-            if entry:
-                cell.score = entry[1]["metrics"][metric]["mean"]
-            cells.append(cell)
-            twins.append(None if subset is None else twin_of(entry, subset, cell, scores))
-        row = Row(system, cells, twins, _mean(cells))
-        if board.has_twins:
-            row.mean_twin = _mean([t or c for t, c in zip(twins, cells, strict=True)])
-        row.efficiency = _efficiency([place[(*key, system)][1] for key in keys if (*key, system) in place])
+        cells = [_cell(column, system, place, failures) for column in columns]
+        twins = [
+            None
+            if column.subset is None
+            else twin_of(place.get((*column.keys[0], system)), column.subset, cell, queries.of(column.metric))
+            for column, cell in zip(columns, cells, strict=True)
+        ]
+        row = Row(system, cells, twins)
+        if not board.mixed:
+            row.mean = overall.mean(cells)
+            overall.by_kind(row, columns)
+            if board.has_twins:
+                row.mean_twin = overall.mean([t or c for t, c in zip(twins, cells, strict=True)])
+        own = [place[(*key, system)][1] for key in keys if (*key, system) in place]
+        row.efficiency = _efficiency(own)
+        row.family = own[0]["retriever"]["type"] if own else ""
         board.rows.append(row)
+    overall.intervals(board, queries)
     if baseline is not None:
-        _compare(board, place, keys, baseline, scores)
+        _compare(board, queries, baseline)
+    overall.rank(board)
+    overall.group(board, queries)
+    overall.front(board)
     _mark_best(board)
-    board.notes += [*_coverage(place, scores.measure), *subset_notes(board)]
-    if scores.measure.definition.aggregate == "run" and any(r.get("training") for _, r in place.values()):
+    for column in columns:
+        there = {k: e for k, e in place.items() if (k[0], k[1]) in set(column.keys)}
+        board.notes += [n for n in _coverage(there, parse(column.metric)) if n not in board.notes]
+    board.notes += [*subset_notes(board), *_missing(board)]
+    runs = [c.metric for c in columns if parse(c.metric).definition.aggregate == "run"]
+    if runs and any(r.get("training") for _, r in place.values()):
         board.notes.append(
-            f"{metric} is a figure of the whole run: there is none without queries that are close to training queries"
+            f"{runs[0]} is a figure of the whole run: there is none without queries that are close to training queries"
         )
     if any(not record["comparable"] for _, record in place.values()):
         board.notes.insert(0, NOT_COMPARABLE)
-    board.rows.sort(key=lambda r: (r.mean is None, (r.mean or 0.0) * (1 if lower else -1)))
+    board.rows.sort(key=lambda r: (r.mean is None, (r.mean or 0.0) * (1 if board.lower else -1)))
     return board
 
 
-def _coverage(
-    place: Mapping[tuple[str, str, str], tuple[Path, dict[str, Any]]], measure: Measure
-) -> list[str]:
+def _default_metric(found: Found) -> str:
+    """The first of our first record; of published figures alone, each dataset's main one, where it is known."""
+    own = [r for _, r in found if not is_published(r)]
+    if own:
+        return str(own[0]["primary_metric"])
+    if not found:
+        return "ndcg@10"
+    return MAIN if all(r["dataset"]["main_metric"] for _, r in found) else str(found[0][1]["primary_metric"])
+
+
+def _refuse_lacking(found: Found, metric: str) -> None:
+    """A record of ours that lacks the metric can be scored again; a published figure just isn't there."""
+    for folder, record in found:
+        if metric != MAIN and not is_published(record) and metric not in record["metrics"]:
+            raise InputError(
+                f"{folder}: has no metric '{metric}'", remedy=did_you_mean(metric, record["metrics"])
+            )
+
+
+def _cell(
+    column: Column, system: str, place: overall.Place, failures: Mapping[tuple[str, str, str], str]
+) -> Cell:
+    """A system's figure of a column: of its dataset, or the mean over its datasets, if it has all of them."""
+    cell = Cell(lower=column.lower)
+    scores: list[float] = []
+    for key in column.keys:
+        entry = place.get((*key, system))
+        cell.failure = cell.failure or failures.get((*key, system))
+        figure = (entry[1]["metrics"].get(column.metric) if entry else None) or {}
+        score = figure.get("mean")
+        if score is None:
+            cell.missing.append(label(key))
+        else:
+            scores.append(score)
+            cell.interval = figure.get("interval")
+    if len(column.keys) > 1:
+        cell.interval = None
+    if not cell.missing:
+        cell.score = scores[0] if len(scores) == 1 else float(np.mean(scores))
+    if len(cell.missing) == len(column.keys):
+        cell.missing = []
+    return cell
+
+
+def _missing(board: Leaderboard) -> list[str]:
+    """What is not there, and so in no mean; an empty cell alone shows itself."""
+    notes = []
+    for row in board.rows:
+        parts = [
+            f"{len(cell.missing)} of {len(column.keys)} of {column.name} ({', '.join(cell.missing)})"
+            for cell, column in zip(row.cells, board.columns, strict=True)
+            if cell.missing
+        ]
+        if parts:
+            notes.append(f"{row.system} lacks {'; '.join(parts)}")
+    lacking = [f"{r.system} ({r.borda[2]})" for r in board.rows if r.borda and r.borda[2]]
+    if lacking:
+        notes.append(
+            f"Borda: a missing column earns no points, so these rank lower than they might: {', '.join(lacking)}"
+        )
+    return notes
+
+
+def _coverage(place: overall.Place, measure: Measure) -> list[str]:
     """Notes on cells whose figure rests on less than it seems: queries without hits, documents cut short, fewer hits
     than the measure looks at."""
     notes = []
     for (dataset, _, system), (_, record) in place.items():
+        if is_published(record):
+            continue
         without, queries = record["queries_without_hits"], record["dataset"]["queries"]
         if without > (0 if record["retriever"]["type"] == "run_file" else 0.05 * queries):
             notes.append(
@@ -141,314 +217,210 @@ def _coverage(
     return list(dict.fromkeys(notes))
 
 
-def _policies(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of scoring; the exclusion belongs to the dataset."""
+def _policies(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Those of scoring; the exclusion belongs to the dataset. None for published figures, which don't say."""
+    if is_published(record):
+        return None
     return {name: value for name, value in record["policies"].items() if name != "exclusion"}
 
 
-def _dataset_key(record: Mapping[str, Any]) -> tuple[str, str]:
-    return record["dataset"]["id"], record["dataset"]["split"]
-
-
-def _dataset_labels(keys: Sequence[tuple[str, str]]) -> list[str]:
-    """`scifact`, or `scifact (train)` where the split is not test."""
-    return [d if s == "test" else f"{d} ({s})" for d, s in keys]
-
-
 def _system_names(found: Sequence[tuple[Path, dict[str, Any]]]) -> list[str]:
-    """A name for each record's system: the retriever's own; with the results' folder before it, and then a hash
-    behind it, where different systems (type, parameters, model, k) have the same name."""
+    """A name for each record's system: the retriever's own; with the results' folder before it (the revision behind it,
+    for a published one), and then a hash behind it, where different systems (type, parameters, model, k) have the same
+    name."""
     # .../<output>/<dataset>/<split>/<retriever>: the folder that the user chose tells runs apart.
-    systems = [(r["retriever"]["name"], folder.parts[-4], r["retriever"]["system"]) for folder, r in found]
+    systems = [
+        (
+            r["retriever"]["name"],
+            _revised(r) if is_published(r) else f"{folder.parts[-4]}/{r['retriever']['name']}",
+            r["retriever"]["system"],
+        )
+        for folder, r in found
+    ]
     of_name: dict[str, set[str]] = {}
-    of_both: dict[tuple[str, str], set[str]] = {}
-    for name, run, system in systems:
+    of_longer: dict[str, set[str]] = {}
+    for name, longer, system in systems:
         of_name.setdefault(name, set()).add(system)
-        of_both.setdefault((name, run), set()).add(system)
+        of_longer.setdefault(longer, set()).add(system)
     names = []
-    for name, run, system in systems:
+    for name, longer, system in systems:
         if len(of_name[name]) == 1:
             names.append(name)
-        elif len(of_both[name, run]) == 1:
-            names.append(f"{run}/{name}")
+        elif len(of_longer[longer]) == 1:
+            names.append(longer)
         else:
-            names.append(f"{run}/{name}#{system[:6]}")
+            names.append(f"{longer}#{system[:6]}")
     return names
+
+
+def _revised(record: Mapping[str, Any]) -> str:
+    revision = record["published"]["revision"]
+    return f"{record['retriever']['name']}@{revision[:8] if revision else 'published'}"
 
 
 def _newest(
     found: Sequence[tuple[Path, dict[str, Any]]], names: Sequence[str]
 ) -> tuple[dict[tuple[str, str, str], tuple[Path, dict[str, Any]]], list[str]]:
-    """One record a cell: where the same system was recorded more than once for a dataset, the newest, and a note."""
+    """One record a cell: where the same system was recorded more than once for a dataset, the newest, and a note; of
+    published figures, the one with the most metrics, and a note where two disagree."""
     place: dict[tuple[str, str, str], tuple[Path, dict[str, Any]]] = {}
-    left_out = 0
+    left_out, notes = 0, []
     for entry, name in zip(found, names, strict=True):
-        key = (*_dataset_key(entry[1]), name)
+        key = (*dataset_key(entry[1]), name)
         known = place.get(key)
-        left_out += known is not None
-        if known is None or _worth(entry[1]) > _worth(known[1]):
+        if known is None:
             place[key] = entry
-    notes = [f"{left_out} older record(s) of the same system and dataset are left out"] if left_out else []
+            continue
+        if is_published(entry[1]):
+            differ = [
+                f"{metric} {figure['mean']:g} ({entry[0]}) and {other['mean']:g} ({known[0]})"
+                for metric, figure in entry[1]["metrics"].items()
+                if (other := known[1]["metrics"].get(metric)) and abs(other["mean"] - figure["mean"]) > 5e-6
+            ]
+            if differ:
+                notes.append(f"{name} has two published figures on {label(dataset_key(entry[1]))}: {differ[0]}")
+        else:
+            left_out += 1
+        if _worth(entry[1]) > _worth(known[1]):
+            place[key] = entry
+    if left_out:
+        notes.append(f"{left_out} older record(s) of the same system and dataset are left out")
     return place, notes
 
 
-def _worth(record: Mapping[str, Any]) -> tuple[bool, str]:
+def _worth(record: Mapping[str, Any]) -> tuple[bool, str, int]:
     """A full result goes before a trial, a newer one before an older one."""
-    return record["comparable"], record["recorded_at"]
+    return record["comparable"], record["recorded_at"], len(record["metrics"]) if is_published(record) else 0
 
 
 def _content_check(
-    found: Sequence[tuple[Path, dict[str, Any]]], keys: Sequence[tuple[str, str]], allow_mixed: bool
+    found: Sequence[tuple[Path, dict[str, Any]]], keys: Sequence[Key], allow_mixed: bool
 ) -> list[str]:
-    mixed = []
+    """Refuses figures of different contents in one column. Of published ones only the dataset's revision is known."""
+    mixed, notes = [], []
     for key in keys:
-        hashes = {r["dataset"]["hashes"]["dataset"] for _, r in found if _dataset_key(r) == key}
+        there = [r for _, r in found if dataset_key(r) == key]
+        hashes = {r["dataset"]["hashes"]["dataset"] for r in there} - {None}
         if len(hashes) > 1:
             mixed.append(
                 f"{key[0]} ({key[1]}): {len(hashes)} different contents: "
                 + ", ".join(sorted(h[:10] for h in hashes))
             )
+        revisions = Counter(_dataset_revision(r) for r in there)
+        known = {revision: n for revision, n in revisions.items() if revision}
+        if len(known) > 1:
+            said = ", ".join(f"{revision[:8]}: {n}" for revision, n in sorted(known.items()))
+            notes.append(f"{label(key)}: figures of {len(known)} revisions of the dataset ({said})")
     if mixed and not allow_mixed:
         raise InputError(
             "these results were made on different data: " + "; ".join(mixed),
             remedy="--allow-mixed shows them all the same",
         )
-    return [f"NOT COMPARABLE: made on different data: {line}" for line in mixed]
+    kinds = {is_published(r) for _, r in found}
+    if kinds == {True, False}:
+        notes.append("published figures stand beside measured ones: that they are of the same data is not checked")
+    return [*(f"NOT COMPARABLE: made on different data: {line}" for line in mixed), *notes]
+
+
+def _dataset_revision(record: Mapping[str, Any]) -> str | None:
+    if is_published(record):
+        found: str | None = record["published"]["dataset_revision"]
+        return found
+    source = record["dataset"].get("source") or {}
+    return source.get("revision")
 
 
 def _efficiency(cell_records: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """queries/s over all queries of all datasets; the worst p95; the sum of index bytes and index seconds."""
+    """queries/s over all queries of all datasets; the worst p95; the sums of index bytes, index seconds and kg CO2; the
+    model's parameters."""
     if not cell_records:
         return {}
     made = [r["efficiency"] for r in cell_records]
-    # A run file has no speed of its own; a composite's rate includes its parts.
-    queries = sum(r["dataset"]["queries"] for r in cell_records)
-    rates = [(r["dataset"]["queries"], r["efficiency"]["queries_per_second"]) for r in cell_records]
+    # A run file has no speed of its own; a composite's rate includes its parts. Published rates don't say of how many
+    # queries they are.
+    rates = [(r["dataset"]["queries"] or 1, r["efficiency"]["queries_per_second"]) for r in cell_records]
+    queries = sum(n for n, _ in rates)
     seconds = sum(n / rate for n, rate in rates) if all(rate for _, rate in rates) else None
     p95 = [e["latency_ms"]["p95"] for e in made if e["latency_ms"]["p95"] is not None]
     sizes = [e["index_bytes"] for e in made if e["index_bytes"] is not None]
-    index = [e["index_seconds"] for e in made if e["index_seconds"] is not None]
+    index = [e["index_seconds"] for e in made if e.get("index_seconds") is not None]
+    carbon = [e["kg_co2"] for e in made if e.get("kg_co2") is not None]
+    parameters = [n for r in cell_records if (n := (r["retriever"].get("describe") or {}).get("parameters"))]
     return {
         "queries_per_second": queries / seconds if seconds else None,
         "latency_p95_ms": max(p95) if p95 else None,
         "index_bytes": sum(sizes) if sizes else None,
         "index_seconds": sum(index) if index else None,
+        "parameters": parameters[0] if parameters else None,
+        "kg_co2": sum(carbon) if len(carbon) == len(made) else None,
     }
 
 
-def _mean(cells: Sequence[Cell]) -> float | None:
-    """None unless there is a figure of every dataset, over the queries that others are shown for too."""
-    scores = [c.score for c in cells if c.score is not None and c.comparable]
-    return float(np.mean(scores)) if scores and len(scores) == len(cells) else None
-
-
-def _compare(
-    board: Leaderboard,
-    place: Mapping[tuple[str, str, str], tuple[Path, dict[str, Any]]],
-    keys: Sequence[tuple[str, str]],
-    baseline: str,
-    scores: PerQuery,
-) -> None:
-    """Differences to the baseline with a paired t-test on per-query scores, Holm-adjusted over the table. A figure
-    that is no mean over queries (a sum, one of the whole run) has a difference and no test."""
-    compared: list[Cell] = []
-    raw: list[float] = []
-    tested = scores.measure.definition.aggregate == "mean"
+def _compare(board: Leaderboard, queries: Queries, baseline: str) -> None:
+    """Differences to the baseline with a test on scores per query, Holm-adjusted over the table: Student's paired t on
+    a dataset, its stratified form on a mean over datasets. A figure that is no mean over queries (a sum, one of the
+    whole run) and a published one have a difference and no test."""
+    compared: list[tuple[Cell | Row, float]] = []
     base_row = next(r for r in board.rows if r.system == baseline)
-    for j, key in enumerate(keys):
-        base = place.get((*key, baseline))
-        subset = board.subsets[j]
-        for row in board.rows:
-            entry = place.get((*key, row.system))
-            if base is None or entry is None or row is base_row:
-                continue
-            pairs: list[tuple[Cell | None, Cell | None, Any]] = [(row.cells[j], base_row.cells[j], None)]
-            if subset is not None:
-                pairs.append((row.twins[j], base_row.twins[j], subset.ids))
-            for cell, base_cell, ids in pairs:
-                if cell is None or base_cell is None or not (cell.comparable and base_cell.comparable):
-                    continue
-                if cell.score is None or base_cell.score is None:
-                    continue
-                if tested:
-                    p = _p_value(scores, entry[0], base[0], ids)
-                    if p is None:
-                        continue
-                    compared.append(cell)
-                    raw.append(p)
-                cell.delta = cell.score - base_cell.score
-    for cell, p in zip(compared, holm(raw), strict=True):
-        cell.p = p
     for row in board.rows:
-        if row is not base_row and row.mean is not None and base_row.mean is not None:
+        if row is base_row:
+            continue
+        for j, column in enumerate(board.columns):
+            pairs: list[tuple[Cell | None, Cell | None, Any]] = [(row.cells[j], base_row.cells[j], None)]
+            if column.subset is not None:
+                pairs.append((row.twins[j], base_row.twins[j], column.subset.ids))
+            for cell, base, ids in pairs:
+                if cell is None or base is None or not (cell.comparable and base.comparable):
+                    continue
+                if cell.score is None or base.score is None:
+                    continue
+                cell.delta = cell.score - base.score
+                p = _p_value(queries, column, row.system, baseline, ids)
+                if p is not None:
+                    compared.append((cell, p))
+        if row.mean is not None and base_row.mean is not None:
             row.delta = row.mean - base_row.mean
-        if row is not base_row and row.mean_twin is not None and base_row.mean_twin is not None:
+            if len(board.columns) > 1:
+                own, other = (queries.strata(s, board.columns) for s in (row.system, baseline))
+                if own is not None and other is not None:
+                    compared.append((row, stratified_t(own, other, overall.weights(board.columns)).p))
+        if row.mean_twin is not None and base_row.mean_twin is not None:
             row.delta_twin = row.mean_twin - base_row.mean_twin
+    for (cell, _), p in zip(compared, holm([p for _, p in compared]), strict=True):
+        cell.p = p
 
 
-def _p_value(scores: PerQuery, folder: Path, base: Path, ids: Any) -> float | None:
-    """Of a paired t-test on the queries of these ids, by default all; None where the two have different queries."""
+def _p_value(queries: Queries, column: Column, system: str, baseline: str, ids: Any) -> float | None:
+    """Of a paired t-test on the queries of these ids, by default all; None where scores per query are missing or the two
+    have different queries."""
     if ids is None:
-        ids = scores.all(base)[0]
-        if len(scores.all(folder)[0]) != len(ids):
-            return None
-    own, other = scores.on(folder, ids), scores.on(base, ids)
-    return None if own is None or other is None else paired_t(own, other).p
+        for name in (system, baseline):
+            queries.demand(name, column)
+        own, other = queries.strata(system, [column]), queries.strata(baseline, [column])
+        return None if own is None or other is None else stratified_t(own, other).p
+    scores, key = queries.of(column.metric), column.keys[0]
+    if scores.measure.definition.aggregate != "mean":
+        return None
+    one, base = (scores.on(queries.place[(*key, s)][0], ids) for s in (system, baseline))
+    return None if one is None or base is None else paired_t(one, base).p
 
 
 def _mark_best(board: Leaderboard) -> None:
-    """The best figure of each column as it is displayed; several where they print alike."""
-    for j in range(len(board.datasets)):
-        _mark_column([row.cells[j] for row in board.rows], board.lower)
-        _mark_column([t for row in board.rows if (t := row.twins[j]) is not None], board.lower)
-    best = best_shown((r.mean for r in board.rows), board.lower)
+    """The best and the second figure of each column as it is displayed; several where they print alike."""
+    for j, column in enumerate(board.columns):
+        _mark_column([row.cells[j] for row in board.rows], column.lower)
+        _mark_column([t for row in board.rows if (t := row.twins[j]) is not None], column.lower)
+    best, second = two_best((r.mean for r in board.rows), board.lower)
     best_twin = best_shown((r.mean_twin for r in board.rows), board.lower)
     for row in board.rows:
         row.best = row.mean is not None and round(row.mean, 4) == best
+        row.second = row.mean is not None and round(row.mean, 4) == second
         row.best_twin = row.mean_twin is not None and round(row.mean_twin, 4) == best_twin
 
 
 def _mark_column(cells: Sequence[Cell], lower: bool) -> None:
-    best = best_shown((c.score for c in cells if c.comparable), lower)
+    best, second = two_best((c.score for c in cells if c.comparable), lower)
     for cell in cells:
-        cell.best = cell.comparable and cell.score is not None and round(cell.score, 4) == best
-
-
-def as_json(board: Leaderboard) -> dict[str, Any]:
-    return {
-        "schema_version": records.SCHEMA_VERSION,
-        "metric": board.metric,
-        "datasets": board.datasets,
-        "baseline": board.baseline,
-        "significance": {"test": "paired t, two-sided", "correction": "holm", "alpha": ALPHA}
-        if board.baseline
-        else None,
-        # Of each dataset, the queries of the figures "without_neighbour" below; null where no system learnt.
-        "without_neighbour": {
-            name: None
-            if subset is None
-            else {
-                "queries": subset.queries,
-                "of": subset.total,
-                "thresholds": subset.thresholds,
-                "queries_with_neighbour": subset.trained,
-            }
-            for name, subset in zip(board.datasets, board.subsets, strict=True)
-        },
-        "rows": [
-            {
-                "system": row.system,
-                "mean": row.mean,
-                "delta": row.delta,
-                "without_neighbour": {"mean": row.mean_twin, "delta": row.delta_twin}
-                if board.has_twins
-                else None,
-                "scores": {
-                    name: {
-                        "mean": c.score,
-                        "delta": c.delta,
-                        "p": c.p,
-                        "failure": c.failure,
-                        "without_neighbour": None
-                        if t is None
-                        else {"mean": t.score, "delta": t.delta, "p": t.p, "comparable": t.comparable},
-                    }
-                    for name, c, t in zip(board.datasets, row.cells, row.twins, strict=True)
-                },
-                "efficiency": row.efficiency,
-            }
-            for row in board.rows
-        ],
-        "notes": board.notes,
-    }
-
-
-def header(board: Leaderboard, *, plain: bool = False) -> list[str]:
-    """Titles of the columns. plain: with words for the dagger, whose note a CSV file lacks."""
-
-    def twin(name: str) -> str:
-        return f"{name} without_neighbour" if plain else f"{name}{DAGGER}"
-
-    many = len(board.datasets) > 1
-    columns = ["system"]
-    if many:
-        columns.append(f"mean {board.metric}")
-        if board.has_twins:
-            columns.append(twin(f"mean {board.metric}") if plain else twin("mean"))
-    if board.baseline:
-        columns.append(f"Δ {board.baseline}")
-    for name, subset in zip(board.datasets, board.subsets, strict=True):
-        columns.append(name if many else f"{name} {board.metric}")
-        if subset is not None:
-            # It stands beside the one that names the dataset, and a narrow table fits into a terminal.
-            columns.append(twin(columns[-1] if many or plain else board.metric))
-    return [*columns, "queries/s", "p95 ms", "index MB"]
-
-
-def grid(board: Leaderboard) -> Grid:
-    """The table as it is shown, best figures marked."""
-    many = len(board.datasets) > 1
-    out = []
-    for row in board.rows:
-        line = [Text(row.system)]
-        if many:
-            line.append(Text(_score(row.mean), row.best, row.mean))
-            if board.has_twins:
-                line.append(Text(_score(row.mean_twin), row.best_twin, row.mean_twin))
-        if board.baseline:
-            delta = row.delta if many else row.cells[0].delta
-            line.append(Text("" if delta is None else f"{delta:+.4f}", False, delta))
-        for cell, twin in zip(row.cells, row.twins, strict=True):
-            line += [_shown(c) for c in (cell, twin) if c is not None]
-        e = row.efficiency
-        rate, p95, size = e.get("queries_per_second"), e.get("latency_p95_ms"), e.get("index_bytes")
-        size = None if size is None else size / 1e6
-        line += [Text(_number(rate, 0), value=rate), Text(_number(p95, 1), value=p95)]
-        out.append([*line, Text(_number(size, 1), value=size)])
-    plain = header(board, plain=True) if board.has_twins else None
-    return Grid(header(board), out, notes=legend(board), csv_columns=plain)
-
-
-def _shown(cell: Cell) -> Text:
-    """In a CSV file too, what is not comparable is in brackets, and so no number."""
-    if not cell.comparable:
-        return Text("–" if cell.score is None else f"({cell.score:.4f})")
-    text = "failed" if cell.failure else _score(cell.score)
-    return Text(text + (f" {cell.mark}" if cell.mark else ""), cell.best, cell.score)
-
-
-def legend(board: Leaderboard) -> list[str]:
-    lines = list(board.notes)
-    if board.baseline and any(c is not None and c.mark for r in board.rows for c in [*r.cells, *r.twins]):
-        lines.append(
-            f"▲ better, ▼ worse than {board.baseline}: paired t-test per query, p < {ALPHA} after Holm's correction"
-        )
-    if any(r.mean is None for r in board.rows) and len(board.datasets) > 1:
-        lines.append("no mean is shown for a system that lacks a dataset")
-    return lines
-
-
-def as_markdown(board: Leaderboard) -> str:
-    return tables.as_markdown(grid(board))
-
-
-def write(output: Path, boards: Sequence[Leaderboard]) -> list[Path]:
-    """leaderboard.json (the first table, and all tables by metric) and leaderboard.md."""
-    from seekbench.store import write_atomic
-
-    data = {**as_json(boards[0]), "metrics": {b.metric: as_json(b) for b in boards}}
-    text = "\n".join(f"## {b.metric}\n\n{as_markdown(b)}" for b in boards)
-    paths = [output / "leaderboard.json", output / "leaderboard.md"]
-    write_atomic(paths[0], orjson.dumps(data, option=orjson.OPT_INDENT_2))
-    write_atomic(paths[1], text.encode())
-    return paths
-
-
-def _score(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
-
-
-def _number(value: float | None, digits: int) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,.{digits}f}" if value < 10_000 or digits == 0 else f"{value:,.0f}"
+        shown = cell.score if cell.comparable else None
+        cell.best = shown is not None and round(shown, 4) == best
+        cell.second = shown is not None and round(shown, 4) == second

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from seekbench import tables
 from seekbench.cli.app import app
 from seekbench.errors import InputError
-from seekbench.leaderboard import records, table
+from seekbench.leaderboard import records, render, sources, table
 
 IDS = [f"q{i}" for i in range(8)]
 #: ndcg@10 of q0 .. q7. Whole means: bm25 .5, dense .5625, gen .75, gen2 .65.
@@ -81,7 +81,7 @@ def put(
 
 
 def board(output: Path, **options: Any) -> table.Leaderboard:
-    return table.build(table.load([output]), **options)
+    return table.build(sources.load([output]), **options)
 
 
 def twins(made: table.Leaderboard, place: int = 0) -> dict[str, float | None]:
@@ -93,9 +93,9 @@ def test_without_a_system_that_learnt_nothing_changes(tmp_path: Path) -> None:
     made = board(tmp_path, baseline="bm25")
     assert not made.has_twins
     assert twins(made) == {}
-    assert table.header(made) == ["system", "Δ bm25", "scifact ndcg@10", "queries/s", "p95 ms", "index MB"]
+    assert render.header(made) == ["system", "Δ bm25", "scifact ndcg@10", "queries/s", "p95 ms", "index MB"]
     assert made.notes == []
-    assert table.as_json(made)["rows"][0]["scores"]["scifact"]["without_neighbour"] is None
+    assert render.as_json(made)["rows"][0]["scores"]["scifact"]["without_neighbour"] is None
 
 
 def test_all_systems_are_compared_on_the_queries_without_neighbour(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_significance_is_tested_on_the_same_queries(tmp_path: Path) -> None:
     assert twin.p == pytest.approx(min(1.0, 2 * part))
     assert gen.cells[0].p == pytest.approx(max(2 * part, whole))
     assert (gen.cells[0].mark, twin.mark) == ("", "▼")
-    assert any("▼ worse" in line for line in table.legend(made)), "the only mark is in the second column"
+    assert any("▼ worse" in line for line in render.legend(made)), "the only mark is in the second column"
 
 
 def test_identical_sets_of_two_systems(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_every_query_has_a_neighbour(tmp_path: Path) -> None:
     assert twins(made) == {"gen": None, "bm25": None}
     assert "without 8 of 8 queries" in made.notes[0]
     assert len(made.notes) == 1
-    assert "–" in table.as_markdown(made)
+    assert "–" in render.as_markdown(made)
 
 
 def test_no_query_has_a_neighbour(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_records_that_only_count_are_shown_in_brackets(tmp_path: Path) -> None:
     old = next(t for r in made.rows if r.system == "old" and (t := r.twins[0]))
     assert (old.comparable, old.best, old.p, old.delta) == (False, False, None, None)
     assert any("in brackets: old" in note for note in made.notes)
-    assert f"({_mean(kept):.4f})" in table.as_markdown(made)
+    assert f"({_mean(kept):.4f})" in render.as_markdown(made)
 
 
 def test_only_records_that_only_count(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_only_records_that_only_count(tmp_path: Path) -> None:
     assert twins(made) == pytest.approx({"old": 0.5, "bm25": None})
     assert made.notes[0].startswith("† scifact: without 4 for old of 8 queries,")
     assert not any("no scores for" in note for note in made.notes)
-    told = table.as_json(made)
+    told = render.as_json(made)
     assert told["without_neighbour"]["scifact"]["queries"] is None
     assert told["rows"][0]["scores"]["scifact"]["without_neighbour"]["comparable"] is False
 
@@ -256,7 +256,7 @@ def test_a_cell_that_failed(tmp_path: Path) -> None:
     made = board(tmp_path, failures={("scifact", "test", "dense"): "no memory"}, baseline="bm25")
     assert twins(made) == pytest.approx({"gen": 0.5, "bm25": 0.5, "dense": None})
     assert made.rows[-1].system == "dense"
-    assert "| failed | failed |" in table.as_markdown(made)
+    assert "| failed | failed |" in render.as_markdown(made)
 
 
 @pytest.fixture
@@ -271,8 +271,8 @@ def two(tmp_path: Path) -> Path:
 
 def test_means_over_datasets(two: Path) -> None:
     made = board(two, baseline="bm25")
-    assert made.datasets == ["cranfield", "scifact"]
-    assert [s is not None for s in made.subsets] == [False, True]
+    assert [c.name for c in made.columns] == ["cranfield", "scifact"]
+    assert [c.subset is not None for c in made.columns] == [False, True]
     rows = {r.system: r for r in made.rows}
     assert [r.system for r in made.rows] == ["gen", "bm25", "dense"]
     assert (rows["gen"].mean, rows["gen"].mean_twin) == (pytest.approx(0.75), pytest.approx((0.75 + 0.5) / 2))
@@ -281,7 +281,7 @@ def test_means_over_datasets(two: Path) -> None:
     assert rows["gen"].delta_twin == pytest.approx(0.125)
     assert rows["gen"].best_twin
     assert any("† mean: with all queries of the datasets" in note for note in made.notes)
-    assert table.header(made) == [
+    assert render.header(made) == [
         "system", "mean ndcg@10", "mean†", "Δ bm25", "cranfield", "scifact", "scifact†", "queries/s", "p95 ms",
         "index MB",
     ]  # fmt: skip
@@ -340,9 +340,9 @@ def test_one_dataset_fits_into_a_terminal(tmp_path: Path) -> None:
         ("minilm", DENSE, None),
     ):
         put(tmp_path, name, scores, near)
-    made = table.grid(board(tmp_path, baseline="bm25"))
+    made = render.grid(board(tmp_path, baseline="bm25"))
     assert "ndcg@10†" in made.columns
-    for width, lines in ((80, 8), (100, 5)):
+    for width, lines in ((80, 9), (110, 5)):
         console = Console(width=width, record=True, file=io.StringIO())
         console.print(tables.as_rich(made, width))
         shown = console.export_text().splitlines()

@@ -23,7 +23,7 @@ import words
 from seekbench import config, runner, search
 from seekbench.cli.app import app
 from seekbench.errors import InputError
-from seekbench.leaderboard import records, table
+from seekbench.leaderboard import records, render, sources, table
 from seekbench.retrievers import registry
 from seekbench.retrievers.protocol import Context, Params, TrainingData
 from seekbench.store import Store
@@ -227,20 +227,20 @@ def test_limit_is_marked_everywhere(folder: Path) -> None:
     assert all(r["comparable"] is False and r["dataset"]["queries"] == 3 for r in outcome.records)
     found = [(folder / "out" / "data" / "test" / r["retriever"]["name"], r) for r in outcome.records]
     board = table.build(found)
-    assert "not comparable" in table.as_markdown(board)
-    assert "not comparable" in json.dumps(table.as_json(board))
+    assert "not comparable" in render.as_markdown(board)
+    assert "not comparable" in json.dumps(render.as_json(board))
 
 
 def test_different_data_is_not_put_into_one_column(folder: Path) -> None:
     execute(folder)
-    first = list(table.load([folder / "out"]))
+    first = list(sources.load([folder / "out"]))
     make_collection(folder / "other" / "data", seed=1)
     (folder / "other" / "run.yaml").write_text(CONFIG)
     execute(folder / "other")
-    second = list(table.load([folder / "other" / "out"]))
+    second = list(sources.load([folder / "other" / "out"]))
     with pytest.raises(InputError, match="different data"):
         table.build([*first, *second])
-    assert "NOT COMPARABLE" in table.as_markdown(table.build([*first, *second], allow_mixed=True))
+    assert "NOT COMPARABLE" in render.as_markdown(table.build([*first, *second], allow_mixed=True))
 
 
 def test_old_schemas_load_and_newer_ones_are_refused(folder: Path) -> None:
@@ -419,7 +419,7 @@ def test_different_systems_of_one_name_are_told_apart(folder: Path) -> None:
     execute(folder)
     loaded = config.load(folder / "run.yaml", ["retrievers.heavy.weight=-1.0"])
     runner.execute(loaded, output=folder / "out2", store=Store(folder / "store"), context=Context())
-    board = table.build(table.load([folder / "out", folder / "out2"]))
+    board = table.build(sources.load([folder / "out", folder / "out2"]))
     names = sorted(r.system for r in board.rows)
     assert names[-1] == "words"  # the same system in both
     assert names[:4] == ["out/both", "out/heavy", "out2/both", "out2/heavy"]  # both: its parts differ

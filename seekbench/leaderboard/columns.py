@@ -1,0 +1,145 @@
+"""Which columns a leaderboard has: a dataset each, or the members of a suite, where a group counts as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from seekbench.errors import InputError, did_you_mean
+from seekbench.leaderboard.board import Column, Key
+from seekbench.leaderboard.sources import Found, is_published
+from seekbench.metrics.measure import parse
+
+#: The metric that stands for each dataset's own main one.
+MAIN = "main"
+
+
+def dataset_key(record: Mapping[str, Any]) -> Key:
+    return record["dataset"]["id"], record["dataset"]["split"]
+
+
+def label(key: Key) -> str:
+    """`scifact`, or `scifact (train)` where the split is not test."""
+    return key[0] if key[1] == "test" else f"{key[0]} ({key[1]})"
+
+
+def main_splits(found: Found) -> tuple[Found, list[str]]:
+    """Published figures on other splits than the dataset's main one are left out, and said: MTEB's files hold train and
+    dev beside it. The main one is the card's, else test; a dataset without it keeps all."""
+    from seekbench.datasets import catalogue
+
+    cards = set(catalogue.names())
+    wanted: dict[str, str] = {}
+    for _, record in found:
+        id, split = dataset_key(record)
+        if is_published(record):
+            main = catalogue.card(id).default_split if id in cards else "test"
+            if split == main:
+                wanted[id] = main
+    kept, left = [], {}
+    for entry in found:
+        id, split = dataset_key(entry[1])
+        if is_published(entry[1]) and wanted.get(id, split) != split:
+            left[label((id, split))] = None
+        else:
+            kept.append(entry)
+    notes = [f"published figures on other splits are left out: {', '.join(sorted(left))}"] if left else []
+    return kept, notes
+
+
+def of_datasets(keys: Sequence[Key], *, expand: bool) -> list[Column]:
+    """A column a dataset. Subsets of one dataset (`MIRACLRetrieval:de`, …) are one column, their mean, unless
+    `expand`: as MTEB counts them."""
+    parts: dict[str, list[Key]] = {}
+    for key in keys:
+        name, colon, _ = key[0].partition(":")
+        parts.setdefault(label((name, key[1])) if colon and not expand else label(key), []).append(key)
+    return [Column(name, members, "") for name, members in parts.items()]
+
+
+def of_suite(name: str, keys: Sequence[Key], *, expand: bool) -> tuple[list[Column], list[str]]:
+    """(columns, notes): the members of a suite for which there is any result, in its order; a group is one column unless
+    `expand`. A dataset belongs to it by its id, or by the last part of it (a folder `scifact`), which is said."""
+    from seekbench.datasets import catalogue
+    from seekbench.datasets.suites import suite
+
+    found = suite(name)
+    split = {id: catalogue.card(id).default_split for id in found.datasets}
+    by_last = {id.rpartition("/")[2]: id for id in found.datasets}
+    of_member: dict[str, list[Key]] = {}
+    by_name, outside = [], []
+    for key in keys:
+        id = key[0] if key[0] in split else by_last.get(key[0], "")
+        if not id or key[1] != split[id]:
+            outside.append(label(key))
+            continue
+        if id != key[0]:
+            by_name.append(key[0])
+        of_member.setdefault(id, []).append(key)
+    if not of_member:
+        raise InputError(f"none of these results is on a dataset of the suite '{name}'")
+    twice = [f"{id} ({', '.join(label(k) for k in there)})" for id, there in of_member.items() if len(there) > 1]
+    if twice:
+        raise InputError(
+            f"two datasets stand for one of the suite '{name}': {'; '.join(twice)}", remedy="leave one of them out"
+        )
+    columns, lacking = [], []
+    for group in found.groups:
+        there = [of_member[id][0] for id in group.mean if id in of_member]
+        if expand or len(group.mean) == 1:
+            columns += [Column(label(key), [key], "") for key in there]
+            lacking += [id for id in group.mean if id not in of_member]
+        elif there:
+            # A member without any result stays in the group, whose mean then does not exist.
+            members = [of_member.get(id, [(id, split[id])])[0] for id in group.mean]
+            columns.append(Column(group.id, members, ""))
+        else:
+            lacking.append(group.id)
+    notes = []
+    if lacking:
+        notes.append(f"suite {name}: no results of {', '.join(lacking)}")
+    if by_name:
+        notes.append(f"suite {name}: {', '.join(by_name)} belong(s) to it by name alone")
+    if outside:
+        notes.append(f"suite {name}: not part of it and left out: {', '.join(outside)}")
+    return columns, notes
+
+
+def fill(columns: Sequence[Column], found: Found, metric: str) -> None:
+    """Sets each column's metric, whether lower is better, type of task and languages. Raises InputError where no
+    result of a column has the metric, or, for `main`, where a column's results disagree on which that is."""
+    from seekbench.datasets import catalogue
+
+    cards = set(catalogue.names())
+    of_key: dict[Key, list[dict[str, Any]]] = {}
+    for _, record in found:
+        of_key.setdefault(dataset_key(record), []).append(record)
+    for column in columns:
+        there = [r for key in column.keys for r in of_key.get(key, [])]
+        column.metric = _main(column, there) if metric == MAIN else metric
+        column.lower = parse(column.metric).definition.lower
+        known = sorted({name for r in there for name in r["metrics"]})
+        if there and column.metric not in known:
+            raise InputError(
+                f"no result on {column.name} has the metric '{column.metric}'", remedy=did_you_mean(column.metric, known)
+            )
+        kinds = {catalogue.card(id).task if id in cards else None for id, _ in column.keys}
+        column.kind = kinds.pop() if len(kinds) == 1 else None
+        codes = {str(code) for r in there if (code := r["dataset"].get("language"))}
+        column.languages = sorted(codes)
+
+
+def _main(column: Column, there: Sequence[Mapping[str, Any]]) -> str:
+    from seekbench.datasets import catalogue
+
+    cards = set(catalogue.names())
+    named = {
+        catalogue.card(r["dataset"]["id"]).main_metric
+        if r["dataset"]["id"] in cards
+        else r["dataset"].get("main_metric")
+        for r in there
+    } - {None}
+    if len(named) != 1:
+        said = " and ".join(sorted(map(str, named))) if named else "none is named"
+        raise InputError(f"the main metric of {column.name} is not known ({said})", remedy="name one with --metric")
+    return str(named.pop())

@@ -23,15 +23,19 @@ def leaderboard(
     metric: Annotated[
         str | None,
         typer.Option(
-            "--metric", "-m", help="Which metric; `main`: each dataset's own.  [default: the first of the run, or main]"
+            "--metric",
+            "-m",
+            help="Which metric; `main`: each dataset's own.  [default: the first of the run, or main]",
         ),
     ] = None,
     baseline: Annotated[str | None, typer.Option(help="The system that others are compared with.")] = None,
     suite: Annotated[
-        str | None, typer.Option(help="A suite's datasets, averaged by its rule, e.g. beir (`seekbench ls suites`).")
+        str | None,
+        typer.Option(help="A suite's datasets, averaged by its rule, e.g. beir (`seekbench ls suites`)."),
     ] = None,
     expand: Annotated[
-        bool, typer.Option("--expand", help="A column for each dataset of a group, and each subset of a task.")
+        bool,
+        typer.Option("--expand", help="A column for each dataset of a group, and each subset of a task."),
     ] = False,
     intervals: Annotated[bool, typer.Option("--intervals", help="95% intervals beside the figures.")] = False,
     all_splits: Annotated[
@@ -44,9 +48,10 @@ def leaderboard(
 ) -> None:
     """Show systems x datasets from the results of any runs, beside published scores.
 
-    ▲ ▼ mark significant differences to the baseline; systems with a letter in common (group) can't be told apart; ◆ marks
-    the front of quality and cost; Borda is MMTEB's rank. What is missing is said, and in no mean. Where a system learnt
-    from another split, a second column (†) compares all systems on the queries that are close to no training query.
+    ▲ ▼ mark significant differences to the baseline; systems with a letter in common (group) can't be told apart;
+    ◆ marks the front of quality and cost; Borda is MMTEB's rank. What is missing is said, and in no mean. Where a
+    system learnt from another split, a second column (†) compares all systems on the queries that are close to no
+    training query.
 
     Examples:  seekbench leaderboard results/a results/b --metric recall@100 --baseline bm25
     seekbench leaderboard results/mine mteb-results/ scores.csv --suite beir -f latex

@@ -12,6 +12,7 @@ from seekbench.cli import common
 
 class Kind(enum.StrEnum):
     datasets = "datasets"
+    suites = "suites"
     retrievers = "retrievers"
     metrics = "metrics"
     configs = "configs"
@@ -22,7 +23,7 @@ def ls(
     kind: Annotated[Kind | None, typer.Argument(help="Only these.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """List datasets, retriever types, metrics and shipped configs. `seekbench show NAME` tells more of one."""
+    """List datasets, suites, retriever types, metrics and shipped configs. `seekbench show NAME` tells more of one."""
     found = {k.value: _entries(k) for k in ([kind] if kind else list(Kind))}
     if json_:
         import json
@@ -44,6 +45,10 @@ def _entries(kind: Kind) -> list[tuple[str, str]]:
 
         entries: list[tuple[str, str]] = catalogue.listing()
         return entries
+    if kind is Kind.suites:
+        from seekbench.datasets import suites
+
+        return suites.listing()
     if kind is Kind.retrievers:
         from seekbench.retrievers import registry
 

@@ -1,4 +1,4 @@
-"""`seekbench show`: one dataset, retriever type, docid builder, metric or config in full."""
+"""`seekbench show`: one dataset, suite, retriever type, docid builder, metric or config in full."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from seekbench.cli import common
 
 @common.handled
 def show(
-    name: Annotated[str, typer.Argument(help="A dataset, retriever type, docid builder, metric or config.")],
+    name: Annotated[
+        str, typer.Argument(help="A dataset, suite, retriever type, docid builder, metric or config.")
+    ],
     query: Annotated[
         str | None,
         typer.Option(help="Of a config: id of a query, with --document; the terms that match are shown."),
@@ -28,15 +30,15 @@ def show(
         typer.Option(help="Folder of cached artifacts.  [default: $SEEKBENCH_HOME or ~/.cache/seekbench]"),
     ] = None,
 ) -> None:
-    """Tell all about one name: a dataset's card, a retriever's or docid builder's parameters, a metric's definition,
-    a config's text. With --query and --document: why a system of a config gives that score.
+    """Tell all about one name: a dataset's card, a suite's members, a retriever's or docid builder's parameters, a
+    metric's definition, a config's text. With --query and --document: why a system of a config gives that score.
 
     Examples:  seekbench show sparse   |   seekbench show my.yaml --system splade --query q1 --document d7
     """
     if query is not None or document is not None:
         _explain(name, query, document, system, dataset, store)
         return
-    from seekbench.datasets import catalogue
+    from seekbench.datasets import catalogue, suites
     from seekbench.errors import InputError, did_you_mean
     from seekbench.metrics import measure
     from seekbench.retrievers import registry
@@ -44,6 +46,9 @@ def show(
     found = False
     if name in catalogue.names():
         typer.echo(catalogue.card_text(name))
+        found = True
+    if name in suites.names():
+        typer.echo(suites.path_of(name).read_text(encoding="utf-8"), nl=False)
         found = True
     if name in registry.known():
         _show_retriever(name)

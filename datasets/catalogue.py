@@ -37,13 +37,15 @@ def names() -> list[str]:
 
 
 def titles() -> dict[str, str]:
-    """Name -> one line that says what it is. Reads the cards' `title:` lines, not their YAML."""
-    out = {}
-    for name, path in _files().items():
-        with path.open(encoding="utf-8") as handle:
-            line = next((text for text in handle if text.startswith("title:")), "title:")
-        out[name] = line.removeprefix("title:").strip().strip("\"'")
-    return out
+    """Name -> one line that says what it is."""
+    return {name: title_of(path) for name, path in _files().items()}
+
+
+def title_of(path: Path) -> str:
+    """The `title:` line of a card or suite, without reading its YAML."""
+    with path.open(encoding="utf-8") as handle:
+        line = next((text for text in handle if text.startswith("title:")), "title:")
+    return line.removeprefix("title:").strip().strip("\"'")
 
 
 def listing() -> list[tuple[str, str]]:

@@ -273,3 +273,28 @@ class Card(_Model):
         if self.default_split not in self.splits:
             raise ValueError(f"default_split '{self.default_split}' is none of the splits")
         return self
+
+
+class Group(_Model):
+    """Datasets whose mean counts as one in the mean of a suite (BEIR's twelve forums of CQADupStack)."""
+
+    id: str
+    mean: tuple[str, ...] = Field(min_length=2)
+
+
+class Suite(_Model):
+    """Datasets that are reported together. members: a dataset of the catalogue or a group, in the order of tables."""
+
+    id: str
+    title: str
+    members: tuple[str | Group, ...] = Field(min_length=1)
+    citation: str
+
+    @property
+    def groups(self) -> list[tuple[str, tuple[str, ...]]]:
+        """(id, datasets) of every member; a dataset is alone in its own."""
+        return [(m.id, m.mean) if isinstance(m, Group) else (m, (m,)) for m in self.members]
+
+    @property
+    def datasets(self) -> list[str]:
+        return [dataset for _, members in self.groups for dataset in members]

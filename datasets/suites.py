@@ -1,62 +1,52 @@
-"""Suites: datasets that are reported together, and how they are averaged. One YAML file each below `suites/`.
+"""Suites: datasets that are reported together, and how they are averaged. One YAML file each below `suite_cards/`.
 
-A member is a dataset of the catalogue, or a group `{id, mean: [datasets]}` whose mean counts as one dataset in the
-suite's mean (BEIR's twelve forums of CQADupStack).
+Listing them reads no YAML and imports nothing heavy.
 """
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from seekbench.datasets import catalogue
 from seekbench.errors import InputError, did_you_mean
 
-SUITES = Path(__file__).parent / "suites"
+if TYPE_CHECKING:
+    from seekbench.datasets.spec import Suite
 
-
-class Group(BaseModel):
-    """Datasets whose mean counts as one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    id: str
-    mean: tuple[str, ...] = Field(min_length=2)
-
-
-class Suite(BaseModel):
-    """members: in the order in which tables show them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    id: str
-    title: str
-    members: tuple[str | Group, ...] = Field(min_length=1)
-    citation: str
-
-    @property
-    def groups(self) -> list[Group]:
-        """Every member as a group; a single dataset is one of its own."""
-        return [m if isinstance(m, Group) else Group.model_construct(id=m, mean=(m,)) for m in self.members]
-
-    @property
-    def datasets(self) -> list[str]:
-        return [d for group in self.groups for d in group.mean]
+SUITES = Path(__file__).parent / "suite_cards"
 
 
 def names() -> list[str]:
     return sorted(path.stem for path in SUITES.glob("*.yaml"))
 
 
+def listing() -> list[tuple[str, str]]:
+    """(name, title) of all suites."""
+    return [(name, catalogue.title_of(path_of(name))) for name in names()]
+
+
+def path_of(name: str) -> Path:
+    """The suite's file. Raises InputError for an unknown name, with the nearest one."""
+    if name not in names():
+        raise InputError(f"there is no suite '{name}'", remedy=did_you_mean(name, names()))
+    return SUITES / f"{name}.yaml"
+
+
 @cache
 def suite(name: str) -> Suite:
-    """The suite of a name. Raises InputError for an unknown name or a broken file."""
+    """The suite of a name, checked. Raises InputError for an unknown name, a broken file or an unknown dataset."""
     import yaml
     from pydantic import ValidationError
 
-    if name not in names():
-        raise InputError(f"there is no suite '{name}'", remedy=did_you_mean(name, names()))
-    path = SUITES / f"{name}.yaml"
+    from seekbench.datasets.spec import Suite
+
+    path = path_of(name)
     try:
-        return Suite.model_validate(yaml.load(path.read_bytes(), yaml.CSafeLoader))
+        found = Suite.model_validate(yaml.load(path.read_bytes(), yaml.CSafeLoader))
     except (yaml.YAMLError, ValidationError) as error:
         raise InputError(f"the suite is broken: {error}", where=str(path)) from error
+    for dataset in found.datasets:
+        catalogue.path_of(dataset)
+    return found

@@ -126,7 +126,9 @@ def as_rich(grid: Grid, width: int | None = None) -> Any:
     for i, name in enumerate(columns):
         table.add_column(Rich(name), justify="left" if i in left else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(Rich(c.shown, style="bold" if c.best else "underline" if c.second else "") for c in row))
+        table.add_row(
+            *(Rich(c.shown, style="bold" if c.best else "underline" if c.second else "") for c in row)
+        )
     return table
 
 
@@ -143,7 +145,8 @@ def _md(text: str) -> str:
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "▲": r"$\blacktriangle$",
-    "▼": r"$\blacktriangledown$", "◆": r"$\blacklozenge$", "<": r"$<$", ">": r"$>$", "Δ": r"$\Delta$", "–": "--", "±": r"$\pm$", "−": "$-$",
+    "▼": r"$\blacktriangledown$", "◆": r"$\blacklozenge$",
+    "<": r"$<$", ">": r"$>$", "Δ": r"$\Delta$", "–": "--", "±": r"$\pm$", "−": "$-$",
 }  # fmt: skip
 
 

@@ -107,8 +107,8 @@ class Row:
 
 @dataclass
 class Leaderboard:
-    """metric: as it was asked for; `main` for each dataset's own. grouped_by: what groups of systems were told apart by,
-    None where they were not."""
+    """metric: of all columns; `main` where each dataset has its own. grouped_by: what groups of systems were told apart
+    by, None where they were not."""
 
     metric: str
     columns: list[Column]

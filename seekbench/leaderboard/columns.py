@@ -36,11 +36,12 @@ def main_splits(found: Found) -> tuple[Found, list[str]]:
             main = catalogue.card(id).default_split if id in cards else "test"
             if split == main:
                 wanted[id] = main
-    kept, left = [], {}
+    kept: Found = []
+    left: set[str] = set()
     for entry in found:
         id, split = dataset_key(entry[1])
         if is_published(entry[1]) and wanted.get(id, split) != split:
-            left[label((id, split))] = None
+            left.add(label((id, split)))
         else:
             kept.append(entry)
     notes = [f"published figures on other splits are left out: {', '.join(sorted(left))}"] if left else []
@@ -58,8 +59,9 @@ def of_datasets(keys: Sequence[Key], *, expand: bool) -> list[Column]:
 
 
 def of_suite(name: str, keys: Sequence[Key], *, expand: bool) -> tuple[list[Column], list[str]]:
-    """(columns, notes): the members of a suite for which there is any result, in its order; a group is one column unless
-    `expand`. A dataset belongs to it by its id, or by the last part of it (a folder `scifact`), which is said."""
+    """(columns, notes): the members of a suite for which there is any result, in its order; a group is one column
+    unless `expand`. A dataset belongs to it by its id, or by the last part of it (a folder `scifact`), which a note
+    says."""
     from seekbench.datasets import catalogue
     from seekbench.datasets.suites import suite
 
@@ -78,23 +80,26 @@ def of_suite(name: str, keys: Sequence[Key], *, expand: bool) -> tuple[list[Colu
         of_member.setdefault(id, []).append(key)
     if not of_member:
         raise InputError(f"none of these results is on a dataset of the suite '{name}'")
-    twice = [f"{id} ({', '.join(label(k) for k in there)})" for id, there in of_member.items() if len(there) > 1]
+    twice = [
+        f"{id} ({', '.join(label(k) for k in there)})" for id, there in of_member.items() if len(there) > 1
+    ]
     if twice:
         raise InputError(
-            f"two datasets stand for one of the suite '{name}': {'; '.join(twice)}", remedy="leave one of them out"
+            f"two datasets stand for one of the suite '{name}': {'; '.join(twice)}",
+            remedy="leave one of them out",
         )
     columns, lacking = [], []
-    for group in found.groups:
-        there = [of_member[id][0] for id in group.mean if id in of_member]
-        if expand or len(group.mean) == 1:
+    for group, datasets in found.groups:
+        there = [of_member[id][0] for id in datasets if id in of_member]
+        if expand or len(datasets) == 1:
             columns += [Column(label(key), [key], "") for key in there]
-            lacking += [id for id in group.mean if id not in of_member]
+            lacking += [id for id in datasets if id not in of_member]
         elif there:
             # A member without any result stays in the group, whose mean then does not exist.
-            members = [of_member.get(id, [(id, split[id])])[0] for id in group.mean]
-            columns.append(Column(group.id, members, ""))
+            members = [of_member.get(id, [(id, split[id])])[0] for id in datasets]
+            columns.append(Column(group, members, ""))
         else:
-            lacking.append(group.id)
+            lacking.append(group)
     notes = []
     if lacking:
         notes.append(f"suite {name}: no results of {', '.join(lacking)}")
@@ -121,7 +126,8 @@ def fill(columns: Sequence[Column], found: Found, metric: str) -> None:
         known = sorted({name for r in there for name in r["metrics"]})
         if there and column.metric not in known:
             raise InputError(
-                f"no result on {column.name} has the metric '{column.metric}'", remedy=did_you_mean(column.metric, known)
+                f"no result on {column.name} has the metric '{column.metric}'",
+                remedy=did_you_mean(column.metric, known),
             )
         kinds = {catalogue.card(id).task if id in cards else None for id, _ in column.keys}
         column.kind = kinds.pop() if len(kinds) == 1 else None
@@ -141,5 +147,7 @@ def _main(column: Column, there: Sequence[Mapping[str, Any]]) -> str:
     } - {None}
     if len(named) != 1:
         said = " and ".join(sorted(map(str, named))) if named else "none is named"
-        raise InputError(f"the main metric of {column.name} is not known ({said})", remedy="name one with --metric")
+        raise InputError(
+            f"the main metric of {column.name} is not known ({said})", remedy="name one with --metric"
+        )
     return str(named.pop())

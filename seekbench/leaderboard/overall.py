@@ -1,5 +1,5 @@
-"""What holds over all columns of a leaderboard: means with intervals and tests, Borda ranks, groups of systems that can't
-be told apart, and which systems are on the front of quality against cost.
+"""What holds over all columns of a leaderboard: means with intervals and tests, Borda ranks, groups of systems that
+can't be told apart, and which systems are on the front of quality against cost.
 """
 
 from __future__ import annotations
@@ -52,7 +52,11 @@ class Queries:
         """Raises InputError where scores per query that a record of ours must have beside it are gone or damaged."""
         for key in column.keys:
             entry = self.place.get((*key, system))
-            if entry and not is_published(entry[1]) and self.of(column.metric).measure.definition.aggregate == "mean":
+            if (
+                entry
+                and not is_published(entry[1])
+                and self.of(column.metric).measure.definition.aggregate == "mean"
+            ):
                 self.of(column.metric).all(entry[0])
 
     def strata(self, system: str, columns: Sequence[Column]) -> list[Floats] | None:
@@ -97,7 +101,9 @@ def by_kind(row: Row, columns: Sequence[Column]) -> None:
     if None in kinds or len(kinds) < 2:
         return
     for kind in kinds:
-        row.kinds[str(kind)] = mean([cell for cell, c in zip(row.cells, columns, strict=True) if c.kind == kind])
+        row.kinds[str(kind)] = mean(
+            [cell for cell, c in zip(row.cells, columns, strict=True) if c.kind == kind]
+        )
     known = [value for value in row.kinds.values() if value is not None]
     row.mean_types = float(np.mean(known)) if len(known) == len(kinds) else None
 
@@ -121,7 +127,10 @@ def rank(board: Leaderboard) -> None:
     if board.mixed or len(board.columns) < 3 or len(board.rows) < 2:
         return
     table = np.array(
-        [[np.nan if c.score is None or not c.comparable else c.score for c in row.cells] for row in board.rows]
+        [
+            [np.nan if c.score is None or not c.comparable else c.score for c in row.cells]
+            for row in board.rows
+        ]
     )
     found = borda(table, lower=board.lower)
     for i, row in enumerate(board.rows):
@@ -146,6 +155,8 @@ def group(board: Leaderboard, queries: Queries) -> None:
         raw = [wilcoxon(scores[a], scores[b]).p for a, b in pairs]
         board.grouped_by = "datasets"
     else:
+        if any(is_published(record) for _, record in queries.place.values()):
+            return
         without = [row.system for row, s in zip(rows, strata, strict=True) if s is None]
         board.notes.append(f"no groups of systems: no scores on the same queries of {', '.join(without)}")
         return

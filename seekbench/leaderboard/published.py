@@ -16,6 +16,7 @@ from seekbench import hashing
 from seekbench.errors import InputError, Report
 from seekbench.leaderboard.records import SCHEMA_VERSION
 
+
 def record_of(
     *,
     system: str,
@@ -41,7 +42,7 @@ def record_of(
             "split": split,
             "hashes": {"dataset": None},
             "queries": None,
-            "language": (languages or [None])[0],
+            "language": languages[0] if languages else None,
             "main_metric": main_metric,
         },
         "retriever": {
@@ -139,6 +140,6 @@ def figures(entry: Mapping[str, Any]) -> tuple[dict[str, float], str | None]:
 
 
 def main_of(same: Iterable[str]) -> str | None:
-    """Which of the metrics whose figure equals a main score it is: the one of nearly all retrieval tasks, or the first."""
+    """Which of the metrics whose figure equals a main score it is: that of nearly all retrieval tasks, or the first."""
     names = list(same)
     return "ndcg@10" if "ndcg@10" in names else next(iter(names), None)

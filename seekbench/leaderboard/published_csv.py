@@ -1,7 +1,7 @@
 """CSV tables of published scores as records.
 
-One line a figure (columns system, dataset, metric, value), or one a system and dataset (a column a metric, in any tool's
-spelling). Other names of these columns stand in `SYSTEM` and what follows it; further columns are left alone.
+One line a figure (columns system, dataset, metric, value), or one a system and dataset (a column a metric, in any
+tool's spelling). Other names of these columns stand in `SYSTEM` and what follows it; further columns are left alone.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class _Header:
             if role not in self.at:
                 near = did_you_mean(role, names)
                 report.error(
-                    "csv-header", f"no column '{role}' among: {', '.join(names) or '(nothing)'}", where=str(path), line=1,
-                    remedy=near if near.startswith("did") else f"one of {', '.join(ROLES[role])} is needed",
+                    "csv-header", f"no column '{role}' among: {', '.join(names) or '(nothing)'}", where=str(path),
+                    line=1, remedy=near if near.startswith("did") else f"one of {', '.join(ROLES[role])} is needed",
                 )  # fmt: skip
         self.long = "metric" in self.at and "value" in self.at
         self.measures: dict[int, str] = {}
@@ -145,13 +145,14 @@ def read(path: Path) -> list[tuple[Path, dict[str, Any]]]:
         subset = header.text(row, "subset")
         dataset = ours.get(task, task) + (f":{subset}" if subset not in ("", "default") else "")
         key = (system, header.text(row, "revision"), dataset, header.text(row, "split") or "test")
-        entry = entries.setdefault(key, _Entry(task, header.text(row, "dataset_revision") or None))
+        made_on = header.text(row, "dataset_revision")
+        entry = entries.setdefault(key, _Entry(task, None if made_on.lower() in NOTHING else made_on))
         figures = header.figures(row, line)
         for metric, value in figures.items():
             if entry.metrics.setdefault(metric, value) != value:
                 report.error(
-                    "csv-twice", f"{system} has {metric} {value:g} on {task} ({key[3]}), and {entry.metrics[metric]:g} in "
-                    f"line {entry.lines[metric]}", where=str(path), line=line,
+                    "csv-twice", f"{system} has {metric} {value:g} on {task} ({key[3]}), and {entry.metrics[metric]:g} "
+                    f"in line {entry.lines[metric]}", where=str(path), line=line,
                     remedy="keep one of them, or tell them apart by a column `split`",
                 )  # fmt: skip
             entry.lines.setdefault(metric, line)

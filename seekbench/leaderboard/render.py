@@ -89,8 +89,8 @@ def _row_json(board: Leaderboard, row: Row) -> dict[str, Any]:
     }
 
 
-#: Columns of costs: title, which figure, what it is divided by, decimals. Those after the third are shown where a system
-#: states them.
+#: Columns of costs: title, which figure, what it is divided by, decimals. Those after the third are shown where a
+#: system states them.
 _COSTS = (
     ("queries/s", "queries_per_second", 1.0, 0),
     ("p95 ms", "latency_p95_ms", 1.0, 1),
@@ -122,7 +122,10 @@ def grid(board: Leaderboard, *, intervals: bool = False) -> Grid:
     if many:
         add(
             f"mean {board.metric}",
-            [Text(_marked(row.mean, row.delta, row.p, board.lower), row.best, row.mean, row.second) for row in rows],
+            [
+                Text(_marked(row.mean, row.delta, row.p, board.lower), row.best, row.mean, row.second)
+                for row in rows
+            ],
         )
         if intervals:
             add("95% CI", [_interval(row.interval) for row in rows], f"mean {board.metric} 95% CI")
@@ -178,7 +181,11 @@ def _marked(score: float | None, delta: float | None, p: float | None, lower: bo
 
 
 def _interval(value: tuple[float, float] | None) -> Text:
-    return Text("–", value=(None, None)) if value is None else Text("[{:.4f}, {:.4f}]".format(*value), value=tuple(value))
+    return (
+        Text("–", value=(None, None))
+        if value is None
+        else Text("[{:.4f}, {:.4f}]".format(*value), value=tuple(value))
+    )
 
 
 def _cost(row: Row, name: str, unit: float, digits: int) -> Text:
@@ -210,7 +217,9 @@ def legend(board: Leaderboard) -> list[str]:
             if board.grouped_by == "queries"
             else "their scores on the datasets (Wilcoxon's signed-rank test)"
         )
-        lines.append(f"group: systems with a letter in common can't be told apart by {how}, p < {ALPHA}, all pairs, Holm")
+        lines.append(
+            f"group: systems with a letter in common can't be told apart by {how}, p < {ALPHA}, all pairs, Holm"
+        )
     if any(row.borda for row in board.rows):
         lines.append("Borda: rank by how many other systems are beaten, summed over the columns (MMTEB)")
     if any(row.kinds for row in board.rows):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,6 @@ def _below(path: Path) -> Found:
     return found
 
 
-def is_published(record: dict[str, Any]) -> bool:
+def is_published(record: Mapping[str, Any]) -> bool:
     """Whether a record is of a published figure, which has no scores per query."""
     return "published" in record

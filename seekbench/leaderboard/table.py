@@ -71,6 +71,8 @@ def build(
     metric = metric or _default_metric(found)
     _refuse_lacking(found, metric)
     fill(columns, found, metric)
+    if len({c.metric for c in columns}) == 1:
+        metric = columns[0].metric
     systems = list(dict.fromkeys([*names, *(s for d, p, s in failures if (d, p) in set(keys))]))
     if baseline is not None and baseline not in systems:
         raise InputError(
@@ -79,7 +81,16 @@ def build(
     notes = [*_content_check(found, keys, allow_mixed), *notes]
     place, left_out = _newest(found, names)
     notes += left_out
-    if len({orjson.dumps(p, option=orjson.OPT_SORT_KEYS) for _, r in found if (p := _policies(r)) is not None}) > 1:
+    if (
+        len(
+            {
+                orjson.dumps(p, option=orjson.OPT_SORT_KEYS)
+                for _, r in found
+                if (p := _policies(r)) is not None
+            }
+        )
+        > 1
+    ):
         notes.append(
             "NOT COMPARABLE: these results were scored under different policies (see `policies` in the records)"
         )
@@ -278,7 +289,9 @@ def _newest(
                 if (other := known[1]["metrics"].get(metric)) and abs(other["mean"] - figure["mean"]) > 5e-6
             ]
             if differ:
-                notes.append(f"{name} has two published figures on {label(dataset_key(entry[1]))}: {differ[0]}")
+                notes.append(
+                    f"{name} has two published figures on {label(dataset_key(entry[1]))}: {differ[0]}"
+                )
         else:
             left_out += 1
         if _worth(entry[1]) > _worth(known[1]):
@@ -297,7 +310,7 @@ def _content_check(
     found: Sequence[tuple[Path, dict[str, Any]]], keys: Sequence[Key], allow_mixed: bool
 ) -> list[str]:
     """Refuses figures of different contents in one column. Of published ones only the dataset's revision is known."""
-    mixed, notes = [], []
+    mixed, revised, notes = [], [], []
     for key in keys:
         there = [r for _, r in found if dataset_key(r) == key]
         hashes = {r["dataset"]["hashes"]["dataset"] for r in there} - {None}
@@ -310,15 +323,19 @@ def _content_check(
         known = {revision: n for revision, n in revisions.items() if revision}
         if len(known) > 1:
             said = ", ".join(f"{revision[:8]}: {n}" for revision, n in sorted(known.items()))
-            notes.append(f"{label(key)}: figures of {len(known)} revisions of the dataset ({said})")
+            revised.append(f"{label(key)} ({said})")
     if mixed and not allow_mixed:
         raise InputError(
             "these results were made on different data: " + "; ".join(mixed),
             remedy="--allow-mixed shows them all the same",
         )
+    if revised:
+        notes.append(f"figures of several revisions of a dataset: {', '.join(revised)}")
     kinds = {is_published(r) for _, r in found}
     if kinds == {True, False}:
-        notes.append("published figures stand beside measured ones: that they are of the same data is not checked")
+        notes.append(
+            "published figures stand beside measured ones: that they are of the same data is not checked"
+        )
     return [*(f"NOT COMPARABLE: made on different data: {line}" for line in mixed), *notes]
 
 
@@ -386,13 +403,13 @@ def _compare(board: Leaderboard, queries: Queries, baseline: str) -> None:
                     compared.append((row, stratified_t(own, other, overall.weights(board.columns)).p))
         if row.mean_twin is not None and base_row.mean_twin is not None:
             row.delta_twin = row.mean_twin - base_row.mean_twin
-    for (cell, _), p in zip(compared, holm([p for _, p in compared]), strict=True):
-        cell.p = p
+    for (figure, _), p in zip(compared, holm([p for _, p in compared]), strict=True):
+        figure.p = p
 
 
 def _p_value(queries: Queries, column: Column, system: str, baseline: str, ids: Any) -> float | None:
-    """Of a paired t-test on the queries of these ids, by default all; None where scores per query are missing or the two
-    have different queries."""
+    """Of a paired t-test on the queries of these ids, by default all; None where scores per query are missing or the
+    two have different queries."""
     if ids is None:
         for name in (system, baseline):
             queries.demand(name, column)

@@ -17,6 +17,10 @@ from seekbench.errors import InputError, Report
 from seekbench.leaderboard.records import SCHEMA_VERSION
 
 
+#: How files write that there is no figure, and that a revision is not known.
+NOTHING = {"", "nan", "na", "n/a", "none", "null", "-", "–"}
+
+
 def record_of(
     *,
     system: str,
@@ -68,7 +72,7 @@ def record_of(
             "file": str(file),
             "task": task or dataset,
             "revision": revision,
-            "dataset_revision": dataset_revision,
+            "dataset_revision": None if (dataset_revision or "").lower() in NOTHING else dataset_revision,
         },
     }
 

@@ -16,7 +16,6 @@ from seekbench import hashing
 from seekbench.errors import InputError, Report
 from seekbench.leaderboard.records import SCHEMA_VERSION
 
-
 #: How files write that there is no figure, and that a revision is not known.
 NOTHING = {"", "nan", "na", "n/a", "none", "null", "-", "–"}
 

@@ -60,7 +60,9 @@ def test_forums_as_one_dataset_equal_mtebs(published: Path) -> None:
     """The group of twelve forums of the suite, by mteb over the twelve tasks alone."""
     root = published / "mteb_results"
     ours = {r["system"]: r["scores"]["beir/cqadupstack"] for r in told(root, "--suite", "beir")["rows"]}
-    forums = [task for task, id in by_mteb_task().items() if id in suites.suite("beir").datasets and "cqa" in id]
+    forums = [
+        task for task, id in by_mteb_task().items() if id in suites.suite("beir").datasets and "cqa" in id
+    ]
     assert len(forums) == 12
     for name, mean in theirs(root, forums).select("Model", "Mean (Task)").iter_rows():
         assert ours[name]["mean"] == (None if mean is None else pytest.approx(mean, abs=1e-12))
@@ -71,7 +73,13 @@ def test_a_models_files(tmp_path: Path) -> None:
     folder = tmp_path / "org__m" / "abc"
     folder.mkdir(parents=True)
     entries = [
-        {"hf_subset": code, "languages": [f"{code}-Latn"], "main_score": s, "ndcg_at_10": s, "recall_at_100": 0.9}
+        {
+            "hf_subset": code,
+            "languages": [f"{code}-Latn"],
+            "main_score": s,
+            "ndcg_at_10": s,
+            "recall_at_100": 0.9,
+        }
         for code, s in (("deu", 0.5), ("fra", 0.7))
     ]
     current = {
@@ -84,7 +92,9 @@ def test_a_models_files(tmp_path: Path) -> None:
         "test": {"ndcg_at_10": 0.6, "recall_at_100": 0.8, "evaluation_time": 3.0},
     }  # fmt: skip
     (folder / "SciFact.json").write_text(json.dumps(legacy))
-    (folder / "model_meta.json").write_text(json.dumps({"name": "org/m", "revision": "abc", "n_parameters": 5}))
+    (folder / "model_meta.json").write_text(
+        json.dumps({"name": "org/m", "revision": "abc", "n_parameters": 5})
+    )
     board = told(tmp_path, "-m", "ndcg@10")
     assert [(c["name"], c["languages"]) for c in board["columns"]] == [
         ("MIRACLRetrieval (dev)", ["deu", "fra"]),

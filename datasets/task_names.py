@@ -7,6 +7,14 @@ from functools import cache
 from seekbench.datasets import catalogue, mteb_tasks
 
 
+def canonical(id: str) -> str:
+    """One id for a dataset that has a card of its own and is a task of MTEB, too: `mteb/SciFact` is `beir/scifact`."""
+    if not mteb_tasks.is_name(id):
+        return id
+    task, colon, subset = id.removeprefix(mteb_tasks.PREFIX).partition(":")
+    return by_mteb_task().get(task, f"{mteb_tasks.PREFIX}{task}") + colon + subset
+
+
 @cache
 def by_mteb_task() -> dict[str, str]:
     """MTEB's task -> our id: that of the card that names it, else `mteb/<task>`."""

@@ -63,18 +63,20 @@ def of_suite(name: str, keys: Sequence[Key], *, expand: bool) -> tuple[list[Colu
     says."""
     from seekbench.datasets import catalogue
     from seekbench.datasets.suites import suite
+    from seekbench.datasets.task_names import canonical
 
     found = suite(name)
-    split = {id: catalogue.card(id).default_split for id in found.datasets}
-    by_last = {id.rpartition("/")[2]: id for id in found.datasets}
+    split = {canonical(id): catalogue.card(id).default_split for id in found.datasets}
+    by_last = {id.rpartition("/")[2]: id for id in split}
     of_member: dict[str, list[Key]] = {}
     by_name, outside = [], []
     for key in keys:
-        id = key[0] if key[0] in split else by_last.get(key[0], "")
+        id = canonical(key[0])
+        id = id if id in split else by_last.get(key[0], "")
         if not id or key[1] != split[id]:
             outside.append(label(key))
             continue
-        if id != key[0]:
+        if id != canonical(key[0]):
             by_name.append(key[0])
         of_member.setdefault(id, []).append(key)
     if not of_member:
@@ -88,7 +90,8 @@ def of_suite(name: str, keys: Sequence[Key], *, expand: bool) -> tuple[list[Colu
             remedy="leave one of them out",
         )
     columns, lacking = [], []
-    for group, datasets in found.groups:
+    for group, members_ids in found.groups:
+        datasets = [canonical(id) for id in members_ids]
         there = [of_member[id][0] for id in datasets if id in of_member]
         if expand or len(datasets) == 1:
             columns += [Column(label(key), [key], "") for key in there]

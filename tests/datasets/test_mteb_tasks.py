@@ -13,9 +13,12 @@ from seekbench.metrics.measure import parse
 
 def test_the_table_is_what_the_package_says() -> None:
     """Every fact of every task; the package's version is in constraints.txt."""
-    from mteb_tasks_of_the_package import HEADER, rows
+    from mteb_tasks_of_the_package import HEADER, SUITES_HEADER, rows
+    from mteb_tasks_of_the_package import suites as of_the_package
 
     assert mteb_tasks.TABLE.read_text(encoding="utf-8").splitlines() == [HEADER, *rows()]
+    told = [SUITES_HEADER, *of_the_package(set(mteb_tasks.tasks()))]
+    assert suites.TABLE.read_text(encoding="utf-8").splitlines() == told
 
 
 def test_every_task_is_a_card() -> None:
@@ -29,6 +32,22 @@ def test_every_task_is_a_card() -> None:
         assert card.default_split in card.splits
     with_candidates = [t for t in mteb_tasks.tasks().values() if "Reranking" in t.type]
     assert len(with_candidates) == 46
+
+
+def test_every_suite() -> None:
+    assert len(suites.names()) == 44
+    for name in suites.names():
+        found = suites.suite(name)
+        assert all(catalogue.is_known(dataset) for dataset in found.datasets), name
+        assert len(set(found.datasets)) == len(found.datasets)
+    nano = [spec.id for spec in catalogue.parse("nanobeir")]
+    assert len(nano) == 13
+    french = dict(suites.suite("mteb-fra-v1").groups)
+    assert french["mteb/XPQARetrieval"] == tuple(
+        f"mteb/XPQARetrieval:{s}" for s in ("fra-fra", "eng-fra", "fra-eng")
+    )
+    assert "mteb/MintakaRetrieval:fr" in french
+    assert "without SyntecRetrieval" in dict(suites.listing())["mteb-fra-v1"]
 
 
 def test_entries() -> None:

@@ -210,13 +210,6 @@ class Hub:
     def _snapshot(self, repo: str, commit: str, progress: Progress, offline: bool) -> Path:
         """The folder with the repository's data files at a commit, fetched where the cache lacks them."""
         from huggingface_hub import snapshot_download
-        from huggingface_hub.utils.tqdm import tqdm
-
-        class Quiet(tqdm):
-            """The client's bars would mix with ours."""
-
-            def __init__(self, *args: Any, **options: Any) -> None:
-                super().__init__(*args, **{**options, "disable": True})  # type: ignore[no-untyped-call]
 
         with (
             self._explained(repo, commit),
@@ -232,7 +225,7 @@ class Hub:
                 local_files_only=offline,
                 endpoint=self.endpoint,
                 cache_dir=self.cache,
-                tqdm_class=Quiet,
+                tqdm_class=quiet_bar(),
             )
             stage.advance(1)
         return Path(folder)
@@ -246,7 +239,7 @@ class Hub:
             HfApi(endpoint=self.endpoint).dataset_info(repo, revision=commit, timeout=20)
         except HfHubHTTPError:
             raise
-        except (_http_error(), OSError):
+        except (http_error(), OSError):
             return False
         return True
 
@@ -304,18 +297,29 @@ class Hub:
                 f"{where}: revision {revision[:10]} is not in the local cache, and {server} can't be reached "
                 "(or this is offline): fetch it once where there is a network, or give a folder with 'path:'"
             ) from error
-        except (_http_error(), OSError) as error:
-            raise MissingError(f"{where}: {server} can't be reached: {_first_line(error)}") from error
+        except (http_error(), OSError) as error:
+            raise MissingError(f"{where}: {server} can't be reached: {first_line(error)}") from error
 
 
-def _http_error() -> type[Exception]:
+def quiet_bar() -> Any:
+    """A class of bars that show nothing: the client's would mix with ours."""
+    from huggingface_hub.utils.tqdm import tqdm
+
+    class Quiet(tqdm):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **{**options, "disable": True})  # type: ignore[no-untyped-call]
+
+    return Quiet
+
+
+def http_error() -> type[Exception]:
     """The base of the errors of whichever HTTP library the client uses."""
     from huggingface_hub import errors
 
     return next(c for c in errors.HfHubHTTPError.__mro__ if c.__name__ == "HTTPError")
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
@@ -326,7 +330,7 @@ def _config_names(folder: Path) -> list[str]:
         return list(get_dataset_config_names(str(folder)))
     except Exception as error:  # the library raises many kinds for a repository that holds no data
         raise InputError(
-            f"no data files are recognised in it: {_first_line(error)}", where=str(folder)
+            f"no data files are recognised in it: {first_line(error)}", where=str(folder)
         ) from error
 
 
@@ -339,7 +343,7 @@ def _data_files(folder: Path, config: str) -> dict[str, list[Path]]:
             found = load_dataset_builder(str(folder), config, cache_dir=cache).config.data_files
         except Exception as error:
             raise InputError(
-                f"config '{config}' can't be resolved: {_first_line(error)}", where=str(folder)
+                f"config '{config}' can't be resolved: {first_line(error)}", where=str(folder)
             ) from error
     files = {str(split): [Path(str(p)) for p in paths] for split, paths in (found or {}).items()}
     if not files:

@@ -97,7 +97,7 @@ def metadata_of(cell: Cell, bundle: Bundle, tag: str) -> dict[str, Any]:
         "data": {
             "test collection": {
                 "name": dataset["id"],
-                "source": source.get("repo") or source.get("subject"),
+                "source": source.get("repo"),  # a folder's path says nothing elsewhere
                 "qrels": dataset["split"],
                 "topics": dataset["split"],
             },

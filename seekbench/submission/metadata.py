@@ -10,7 +10,7 @@ ir_metadata: {actor: {name: ..., role: experimenter}}
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -127,11 +127,11 @@ class MetadataModel(_Model):
 class Metadata:
     """where: what to call it in messages."""
 
-    model: ModelSheet = ModelSheet()
-    datasets: Mapping[str, DatasetEntry] = field(default_factory=dict)
-    air_bench: AirBench = AirBench()
-    ir_metadata: IrMetadata = IrMetadata()
-    where: str = "--meta"
+    model: ModelSheet
+    datasets: Mapping[str, DatasetEntry]
+    air_bench: AirBench
+    ir_metadata: IrMetadata
+    where: str
 
     def entry(self, dataset: str) -> DatasetEntry:
         return self.datasets.get(dataset, DatasetEntry())

@@ -9,8 +9,14 @@ from seekbench.errors import Report
 from seekbench.submission.bundle import Cell
 from seekbench.submission.metadata import Metadata, ModelSheet
 
-#: Without these a reviewer sends the sheet back.
+#: Without these a reviewer sends the sheet back; open weights have a license, too.
 _NEEDED = ("name", "revision", "release_date", "languages", "open_weights", "training_datasets")
+
+#: A reviewer asks for these where they are known.
+_WANTED = (
+    "n_parameters", "max_tokens", "embed_dim", "memory_usage_mb", "license", "framework", "reference",
+    "similarity_fn_name", "use_instructions", "public_training_code", "public_training_data",
+)  # fmt: skip
 
 _TYPES = {"dense": "dense", "sparse": "sparse", "multi_vector": "late-interaction", "bm25": "sparse"}
 _SIMILARITIES = {
@@ -30,30 +36,21 @@ def model_sheet(metadata: Metadata, cells: Sequence[Cell], report: Report) -> Mo
                 where=metadata.where,
             )
     sheet = ModelSheet.model_validate({**told, **given})
-    for key in _NEEDED:
-        if getattr(sheet, key) is None:
-            said = {"name": " (org/name)", "training_datasets": " (MTEB tasks it learnt from; [] says: none)"}
-            report.error(
-                "sheet-incomplete",
-                f"model.{key} is missing{said.get(key, '')}",
-                where=metadata.where,
-                remedy="" if metadata.where != "--meta" else "give a file: --meta FILE",
-            )
+    missing = [name for name in _NEEDED if getattr(sheet, name) is None]
     if sheet.open_weights and sheet.license is None:
+        missing.append("license")
+    if missing:
+        said = {"name": "name (org/name)", "training_datasets": "training_datasets ([] says: none)"}
         report.error(
-            "sheet-incomplete", "model.license is missing; open weights have one", where=metadata.where
+            "sheet-incomplete",
+            f"missing of the model: {', '.join(said.get(name, name) for name in missing)}",
+            where=metadata.where,
+            remedy="under `model:` in the file of --meta",
         )
-    rest = [name for name in _WANTED if getattr(sheet, name) is None]
+    rest = [name for name in _WANTED if getattr(sheet, name) is None and name not in missing]
     if rest:
         report.warning("sheet-gaps", f"not said of the model: {', '.join(rest)}", where=metadata.where)
     return sheet
-
-
-#: A reviewer asks for these where they are known.
-_WANTED = (
-    "n_parameters", "max_tokens", "embed_dim", "memory_usage_mb", "license", "framework", "reference",
-    "similarity_fn_name", "use_instructions", "public_training_code", "public_training_data",
-)  # fmt: skip
 
 
 def as_json(sheet: ModelSheet) -> dict[str, Any]:

@@ -78,9 +78,16 @@ def export(bundle: Bundle, report: Report) -> Submission:
         result = _merged(results.get(place.name), cell, place, entry, report)
         results[place.name], places[place.name] = result, place
         settings.append(_settings(cell, place))
-        name = f"{folder}/{place.name}.json"
         out.rows.append(
-            Row(cell.label, name, len(judged.query_ids), _DEPTH, place.task.main_score, value, known)
+            Row(
+                cell.label,
+                f"{place.name}.json",
+                len(judged.query_ids),
+                _DEPTH,
+                place.task.main_score,
+                value,
+                known,
+            )
         )
     _check_complete(results, places, report)
     for task, result in results.items():
@@ -101,7 +108,8 @@ def export(bundle: Bundle, report: Report) -> Submission:
     )
     out.next_steps = [
         "fork github.com/embeddings-benchmark/results and copy results/ into it",
-        "check that mteb implements the model (mteb/models/model_implementations); add it there first if not",
+        "check that mteb implements the model (mteb/models/model_implementations): its leaderboard shows no other; "
+        "if not, add it there first",
         "open a pull request with the repository's checklist: results from that implementation, model available, "
         "not trained on test data",
     ]

@@ -191,8 +191,8 @@ def check_known(
 
     names: of the dataset, as sources call it. Of another revision of the model, a difference is only warned of.
     """
-    if bundle.known is None:
-        return None
+    if bundle.known is None or (bundle.known.systems is not None and not bundle.known.scores):
+        return None  # `check_known_system` says so once
     found = bundle.known.of([*names, cell.dataset, cell.dataset.rsplit("/", 1)[-1]], split, metrics)
     for score in differing(found, value):
         other = score.revision not in (None, "", bundle.metadata.model.revision)

@@ -79,6 +79,11 @@ def submit(
     from seekbench.submission import metadata, preflight, targets
 
     export = targets.resolve(target)
+    given = {
+        "--task": task, "--dataset-revision": dataset_revision, "--known": known, "--known-as": known_as,
+        "--tag": tag, "--depth": depth, "--inline": inline or None,
+    }  # fmt: skip
+    _refuse_others(target, [name for name, value in given.items() if value is not None])
     gathered = bundles.gather(results, system)
     datasets = sorted({c.dataset for c in gathered.cells})
     loaded = metadata.load(meta, datasets=datasets, tasks=task or (), revisions=dataset_revision or ())
@@ -113,6 +118,30 @@ def submit(
     typer.echo("next:")
     for i, step in enumerate(made.next_steps, 1):
         typer.echo(f"  {i}. {step}")
+
+
+#: Options that have a meaning for some boards alone.
+_FOR = {
+    "--task": ("mteb",),
+    "--dataset-revision": ("mteb",),
+    "--known": ("mteb", "beir"),
+    "--known-as": ("mteb", "beir"),
+    "--tag": ("beir", "trec", "ir-metadata"),
+    "--depth": ("air-bench", "trec", "ir-metadata"),
+    "--inline": ("ir-metadata",),
+}
+
+
+def _refuse_others(target: str, given: list[str]) -> None:
+    """Raises InputError for options that would do nothing."""
+    from seekbench.errors import Report
+
+    report = Report()
+    for name in given:
+        if target not in _FOR[name]:
+            have = " and ".join(_FOR[name])
+            report.error("option", f"it means nothing for {target}; {have} take it", where=name)
+    report.raise_if_errors()
 
 
 def _write(path: Path, file: File) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seekbench.errors import Report
 from seekbench.metrics.measure import parse_all
@@ -20,6 +20,9 @@ from seekbench.submission.run_lines import cut, lines
 from seekbench.submission.targets import File, Row, Submission
 from seekbench.submission.trec import check_tag
 
+if TYPE_CHECKING:
+    from seekbench.columns import HitColumns
+
 DEPTH = 1000
 #: BEIR's name -> ours.
 _FIGURES = {"nDCG@10": "ndcg@10", "Recall@100": "recall@100"}
@@ -28,10 +31,6 @@ _FIGURES = {"nDCG@10": "ndcg@10", "Recall@100": "recall@100"}
 def export(bundle: Bundle, report: Report) -> Submission:
     out = Submission()
     tag = check_tag(bundle, report)
-    if bundle.options.depth not in (None, DEPTH):
-        report.error(
-            "depth", f"BEIR's runs have {DEPTH:,} hits a query", where="--depth", remedy="leave it out"
-        )
     preflight.check_known_system(bundle, [bundle.system], report)
     scores: dict[str, dict[str, Any]] = {}
     for cell in bundle.cells:
@@ -42,10 +41,10 @@ def export(bundle: Bundle, report: Report) -> Submission:
         preflight.check_ids(cell, hits, judged, report)
         preflight.check_figures(cell, hits, judged, report)
         preflight.check_depth(cell, hits, judged, DEPTH, report)
-        _check_own(cell, report)
+        _check_own(cell, hits, report)
         figures = preflight.figures(hits, judged, parse_all(list(_FIGURES.values())), own=False)
         value = figures["ndcg@10"]
-        known = preflight.check_known(bundle, cell, [], cell.split, ["ndcg@10"], value, report)
+        known = preflight.check_known(bundle, cell, [], ["ndcg@10"], value, report)
         scores[cell.file_stem] = {
             "dataset": cell.dataset,
             "split": cell.split,
@@ -61,10 +60,10 @@ def export(bundle: Bundle, report: Report) -> Submission:
     return out
 
 
-def _check_own(cell: Cell, report: Report) -> None:
+def _check_own(cell: Cell, hits: HitColumns, report: Report) -> None:
     from seekbench.ranking import without_own
 
-    found = without_own(cell.hits())[1]
+    found = without_own(hits)[1]
     if found:
         report.warning(
             "own-ids",

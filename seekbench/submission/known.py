@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,20 +18,25 @@ TOLERANCE = 0.001
 #: What the columns of a CSV may be called.
 _SYSTEM = ("model", "system", "condition", "retriever")
 _DATASET = ("task", "dataset")
-_MAIN = "main_score"
+MAIN = "main_score"
 
 
 @dataclass(frozen=True)
 class Score:
     """dataset: as the source calls it, a task's name or a dataset's id. metric: canonical name, or `main_score`.
-    revision: of the model, None where the source names none."""
+    split, subset: None where the source does not say. revision: of the model, None where the source names none."""
 
     dataset: str
     split: str | None
+    subset: str | None
     metric: str
     value: float
     where: str
     revision: str | None = None
+
+    def is_of(self, split: str, subset: str | None) -> bool:
+        """Whether it is the score of a split and, unless None, subset."""
+        return self.split in (None, split) and (subset is None or self.subset in (None, subset))
 
 
 @dataclass(frozen=True)
@@ -41,14 +47,10 @@ class Known:
     systems: Sequence[str] | None
     where: str
 
-    def of(self, datasets: Sequence[str], split: str, metrics: Sequence[str]) -> list[Score]:
+    def of(self, datasets: Sequence[str], metrics: Sequence[str]) -> list[Score]:
         """Scores of a dataset, by any of its names, and of any of the metrics."""
         names = {name.lower() for name in datasets}
-        return [
-            s
-            for s in self.scores
-            if s.dataset.lower() in names and s.split in (None, split) and s.metric in metrics
-        ]
+        return [s for s in self.scores if s.dataset.lower() in names and s.metric in metrics]
 
 
 def load(path: Path, systems: Sequence[str]) -> Known:
@@ -78,10 +80,11 @@ def _of_folder(path: Path, wanted: set[str]) -> Known:
             continue
         for file in folder.files:
             result = mteb_results.read(file)
-            for split in result.scores:
-                value = result.main_score(split)
-                if value is not None:
-                    found.append(Score(result.task, split, _MAIN, value, str(file), folder.revision))
+            for split, entries in result.scores.items():
+                for entry in entries:
+                    value, place = entry["main_score"], (result.task, split, entry["hf_subset"])
+                    if value is not None and math.isfinite(value):
+                        found.append(Score(*place, MAIN, value, str(file), folder.revision))
     return Known(found, sorted({f.model for f in folders}), str(path))
 
 
@@ -94,7 +97,7 @@ def _of_csv(path: Path, wanted: set[str]) -> Known:
             system = next((c for c in _SYSTEM if c in columns), None)
             dataset = next((c for c in _DATASET if c in columns), None)
             long = {"metric", "value"} <= set(columns)
-            if dataset is None or not (long or _MAIN in columns):
+            if dataset is None or not (long or MAIN in columns):
                 raise InputError(
                     "published scores need the columns `task` or `dataset`, and `main_score` or `metric` and `value`",
                     where=where,
@@ -108,18 +111,17 @@ def _of_csv(path: Path, wanted: set[str]) -> Known:
                     names.add(row[system])
                     if _plain(row[system] or "") not in wanted:
                         continue
-                metric, text = (row["metric"], row["value"]) if long else (_MAIN, row[_MAIN])
+                metric, text = (row["metric"], row["value"]) if long else (MAIN, row[MAIN])
                 try:
                     value = float(text)
-                    name = metric if metric == _MAIN else parse(metric).name
+                    name = metric if metric == MAIN else parse(metric).name
                 except (TypeError, ValueError):
                     report.error("no-number", f"{text!r} is no number", where=where, line=line)
                     continue
                 except InputError:
                     continue  # a metric that is none of ours can't be compared
-                found.append(
-                    Score(row[dataset], row.get("split"), name, value, f"{where}:{line}", row.get("revision"))
-                )
+                place = (row[dataset], row.get("split"), row.get("subset"))
+                found.append(Score(*place, name, value, f"{where}:{line}", row.get("revision")))
             report.raise_if_errors()
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"can't be read as CSV: {error}", where=where) from None

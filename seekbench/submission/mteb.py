@@ -13,6 +13,7 @@ from seekbench.errors import Report, did_you_mean
 from seekbench.metrics.measure import parse
 from seekbench.submission import model_sheet, mteb_tasks, preflight
 from seekbench.submission.bundle import Bundle, Cell
+from seekbench.submission.known import MAIN
 from seekbench.submission.mteb_tasks import CUTOFFS, TASKS, Task
 from seekbench.submission.targets import File, Row, Submission
 
@@ -66,15 +67,8 @@ def export(bundle: Bundle, report: Report) -> Submission:
         measures = {m.name: m for m in map(parse, keys)}
         entry = _entry(preflight.figures(hits, judged, list(measures.values()), own=True), place, keys)
         value = float(entry["main_score"])
-        known = preflight.check_known(
-            bundle,
-            cell,
-            [place.name],
-            cell.split,
-            ["main_score", parse(place.task.main_score).name],
-            value,
-            report,
-        )
+        metrics = [MAIN, parse(place.task.main_score).name]
+        known = preflight.check_known(bundle, cell, [place.name], metrics, value, report, subset=place.subset)
         result = _merged(results.get(place.name), cell, place, entry, report)
         results[place.name], places[place.name] = result, place
         settings.append(_settings(cell, place))
@@ -90,6 +84,7 @@ def export(bundle: Bundle, report: Report) -> Submission:
             )
         )
     _check_complete(results, places, report)
+    _check_removed(results, bundle, report)
     for task, result in results.items():
         content = _json(mteb_results.as_json(result))
         if len(content) > _MOST_BYTES:
@@ -239,6 +234,21 @@ def _check_complete(
             lacking = [s for s in task.subsets if s not in subsets] if places[name].known else []
             if lacking and subsets:
                 report.error("subset", f"{', '.join(lacking)} of split {split} is missing", where=name)
+
+
+def _check_removed(results: Mapping[str, mteb_results.TaskResult], bundle: Bundle, report: Report) -> None:
+    """Scores that the known result of the same model and revision has, and that ours would take away."""
+    for name, result in results.items():
+        ours = {(split, e["hf_subset"]) for split, entries in result.scores.items() for e in entries}
+        for score in bundle.known.of([name], [MAIN]) if bundle.known else ():
+            same = score.revision == bundle.metadata.model.revision
+            if same and None not in (score.split, score.subset) and (score.split, score.subset) not in ours:
+                report.error(
+                    "removed",
+                    f"split {score.split}, subset {score.subset} of {score.where} would be removed",
+                    where=name,
+                    remedy="evaluate it too",
+                )
 
 
 def _settings(cell: Cell, place: _Place) -> dict[str, Any]:

@@ -182,10 +182,11 @@ def check_known(
     bundle: Bundle,
     cell: Cell,
     names: Sequence[str],
-    split: str,
     metrics: Sequence[str],
     value: float,
     report: Report,
+    *,
+    subset: str | None = None,
 ) -> float | None:
     """The known score of a dataset, which may differ by TOLERANCE; None where there is none.
 
@@ -193,9 +194,11 @@ def check_known(
     """
     if bundle.known is None or (bundle.known.systems is not None and not bundle.known.scores):
         return None  # `check_known_system` says so once
-    found = bundle.known.of([*names, cell.dataset, cell.dataset.rsplit("/", 1)[-1]], split, metrics)
+    own = bundle.metadata.model.revision
+    every = bundle.known.of([*names, cell.dataset, cell.dataset.rsplit("/", 1)[-1]], metrics)
+    found = [s for s in every if s.is_of(cell.split, subset)]
     for score in differing(found, value):
-        other = score.revision not in (None, "", bundle.metadata.model.revision)
+        other = score.revision not in (None, "", own)
         report.add(
             "known-score",
             f"{value:.5f} differs from the known {score.value:.5f} by more than {TOLERANCE} ({score.where}"
@@ -206,7 +209,7 @@ def check_known(
     if not found:
         report.warning("no-known-score", f"{bundle.known.where} has no score of it", where=cell.label)
         return None
-    return found[0].value
+    return next((s.value for s in found if s.revision == own), found[0].value)
 
 
 def check_known_system(bundle: Bundle, names: Sequence[str], report: Report) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from functools import partial
 
-from seekbench.errors import InputError, Report, SeekbenchError
+from seekbench.errors import Report
 from seekbench.submission import preflight
 from seekbench.submission.bundle import Bundle, Cell
 from seekbench.submission.run_lines import cut, lines
@@ -68,7 +68,4 @@ def run_file(
 def _content(cell: Cell, tag: str, depth: int, header: bytes) -> Iterator[bytes]:
     if header:
         yield header
-    try:
-        yield from lines(cut(cell.hits(), depth), tag)
-    except InputError as error:  # it was read and checked before
-        raise SeekbenchError(f"{cell.folder} changed while it was exported: {error}") from error
+    yield from lines(cut(cell.hits(), depth), tag)

@@ -359,6 +359,51 @@ def test_known_scores(world: World) -> None:
     assert "of revision older" in other.output
 
 
+def test_what_a_known_result_has_may_not_be_removed(world: World) -> None:
+    text = meta()
+    assert submit(world, "mteb", "--meta", text).exit_code == 0
+    (path,) = Path("submissions").rglob("SciFact.json")
+    result = json.loads(path.read_text())
+    result["scores"]["train"] = result["scores"]["test"]
+    path.write_text(json.dumps(result))
+    ran = submit(world, "mteb", "--meta", text, "--known", "submissions/mteb/results", "--check")
+    assert ran.exit_code == 1
+    assert "SciFact: split train, subset default of" in ran.output
+
+
+def test_subsets_of_a_task_go_into_one_file(world: World, theirs: Any) -> None:
+    """A task that is not known here, with two datasets as its subsets; its facts are the user's."""
+    rows = {
+        name: {"task": "MIRACLRetrieval", "revision": "abc", "subset": code, "languages": [language]}
+        for name, code, language in (("alpha", "de", "deu-Latn"), ("beta", "es", "spa-Latn"))
+    }
+    ran = submit(world, "mteb", "--meta", meta(datasets=rows))
+    assert ran.exit_code == 0, ran.output
+    assert "of MIRACLRetrieval can't be checked here" in ran.output
+    (path,) = Path("submissions").rglob("MIRACLRetrieval.json")
+    entries = mteb_results.read(path).scores["test"]
+    assert [(e["hf_subset"], e["languages"]) for e in entries] == [("de", ["deu-Latn"]), ("es", ["spa-Latn"])]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert (
+            theirs.results.TaskResult.from_disk(path).get_score(languages=["spa"]) == entries[1]["main_score"]
+        )
+    known = submit(
+        world, "mteb", "--meta", meta(datasets=rows), "--known", "submissions/mteb/results", "--check"
+    )
+    assert known.exit_code == 0, "each subset is compared with its own score"
+    assert known.output.count("+0.00000") == 2
+
+
+def test_files_beyond_the_limit_are_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from seekbench.submission import mteb
+
+    monkeypatch.setattr(mteb, "_MOST_BYTES", 1000)
+    ran = submit(world, "mteb", "--meta", meta())
+    assert ran.exit_code == 1
+    assert "bytes, the repository takes 1,000" in ran.output
+
+
 def test_known_scores_in_a_csv(world: World) -> None:
     record = json.loads((world.results / "alpha/test/mine/result.json").read_text())
     score = record["metrics"]["ndcg@10"]["mean"]
@@ -496,6 +541,10 @@ def test_wrong_input(world: World) -> None:
         (("mteb", "--qrels", "beta="), "--qrels: give it as DATASET=VALUE"),
         (("mteb", "--meta", "none.yaml"), "none.yaml: no such file"),
         (("mteb", "--known", "none"), "none: no such file or folder"),
+        (
+            ("mteb", "--depth", "10", "--inline"),
+            "--depth: it means nothing for mteb; air-bench and trec and ir-metadata take it",
+        ),
     ]:
         ran = submit(world, *options)
         assert ran.exit_code == 2, ran.output

@@ -31,7 +31,7 @@ _FIGURES = {"nDCG@10": "ndcg@10", "Recall@100": "recall@100"}
 def export(bundle: Bundle, report: Report) -> Submission:
     out = Submission()
     tag = check_tag(bundle, report)
-    preflight.check_known_system(bundle, [bundle.system], report)
+    preflight.check_known_system(bundle, report)
     scores: dict[str, dict[str, Any]] = {}
     for cell in bundle.cells:
         read = preflight.read(bundle, cell, report)

@@ -119,9 +119,15 @@ def gather(paths: Sequence[Path], system: str | None) -> Gathered:
         if not path.exists():
             report.error("no-results", "no such file or folder", where=str(path))
             continue
-        found = [Cell(file.parent, records.read(file)) for file in records.find(path)]
+        found = []
+        for file in records.find(path):
+            record = records.read(file)
+            if not {"dataset", "retriever", "files"} <= record.keys():
+                report.error("no-record", "this is no seekbench result record", where=str(file))
+                continue
+            found.append(Cell(file.parent, record))
         failed = [_failure(file) for file in sorted(path.rglob("failure.json"))] if path.is_dir() else []
-        if not found and not failed:
+        if not found and not failed and not report.errors:
             report.error(
                 "no-results",
                 "there are no results here",

@@ -41,8 +41,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Known:
-    """scores: of the systems that were asked for. systems: all names there, None where the source names none."""
+    """asked: names that the system may have there; scores: those of it. systems: all names there, None where the source
+    names none."""
 
+    asked: Sequence[str]
     scores: Sequence[Score]
     systems: Sequence[str] | None
     where: str
@@ -58,19 +60,19 @@ def load(path: Path, systems: Sequence[str]) -> Known:
 
     Raises InputError for what is neither, and for a CSV without the columns that are needed.
     """
-    wanted = {_plain(name) for name in systems}
     if path.is_dir():
-        return _of_folder(path, wanted)
+        return _of_folder(path, systems)
     if not path.is_file():
         raise InputError("no such file or folder", where=str(path))
-    return _of_csv(path, wanted)
+    return _of_csv(path, systems)
 
 
 def _plain(name: str) -> str:
     return name.lower().replace("__", "/", 1)
 
 
-def _of_folder(path: Path, wanted: set[str]) -> Known:
+def _of_folder(path: Path, asked: Sequence[str]) -> Known:
+    wanted = {_plain(name) for name in asked}
     folders = mteb_results.find(path)
     if not folders:
         raise InputError("there are no MTEB results here", where=str(path))
@@ -85,11 +87,11 @@ def _of_folder(path: Path, wanted: set[str]) -> Known:
                     value, place = entry["main_score"], (result.task, split, entry["hf_subset"])
                     if value is not None and math.isfinite(value):
                         found.append(Score(*place, MAIN, value, str(file), folder.revision))
-    return Known(found, sorted({f.model for f in folders}), str(path))
+    return Known(asked, found, sorted({f.model for f in folders}), str(path))
 
 
-def _of_csv(path: Path, wanted: set[str]) -> Known:
-    where = str(path)
+def _of_csv(path: Path, asked: Sequence[str]) -> Known:
+    where, wanted = str(path), {_plain(name) for name in asked}
     try:
         with path.open(encoding="utf-8-sig", newline="") as handle:
             reader = csv.DictReader(handle)
@@ -125,7 +127,7 @@ def _of_csv(path: Path, wanted: set[str]) -> Known:
             report.raise_if_errors()
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"can't be read as CSV: {error}", where=where) from None
-    return Known(found, None if system is None else sorted(names), where)
+    return Known(asked, found, None if system is None else sorted(names), where)
 
 
 def differing(scores: Sequence[Score], value: float) -> Iterator[Score]:

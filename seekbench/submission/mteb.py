@@ -42,7 +42,7 @@ def export(bundle: Bundle, report: Report) -> Submission:
     out = Submission()
     sheet = model_sheet.model_sheet(bundle.metadata, bundle.cells, report)
     bundle = replace(bundle, metadata=replace(bundle.metadata, model=sheet))
-    preflight.check_known_system(bundle, [sheet.name or bundle.system], report)
+    preflight.check_known_system(bundle, report)
     results: dict[str, mteb_results.TaskResult] = {}
     places: dict[str, _Place] = {}
     settings: list[dict[str, Any]] = []

@@ -212,15 +212,15 @@ def check_known(
     return next((s.value for s in found if s.revision == own), found[0].value)
 
 
-def check_known_system(bundle: Bundle, names: Sequence[str], report: Report) -> None:
+def check_known_system(bundle: Bundle, report: Report) -> None:
     """Whether the source of known scores has the system at all."""
     known = bundle.known
     if known is None or known.systems is None or known.scores:
         return
-    near = did_you_mean(names[0], known.systems)
+    near = next((n for n in (did_you_mean(a, known.systems) for a in known.asked) if n.startswith("did")), "")
     report.warning(
         "no-known-system",
-        f"it has no scores of {' or '.join(names)}",
+        f"it has no scores of {' or '.join(known.asked)}",
         where=known.where,
         remedy="--known-as NAME says what the system is called there" + (f"; {near}" if near else ""),
     )

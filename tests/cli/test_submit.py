@@ -552,6 +552,10 @@ def test_wrong_input(world: World) -> None:
     assert "name one of mine, other" in submit(world, "mteb", system="").output
     assert "did you mean 'mine'?" in submit(world, "mteb", system="min").output
     assert "none: no such file or folder" in submit(world, "mteb", results="none").output
+    Path("leaderboard.json").write_text('{"schema_version": 1, "metrics": []}')
+    board = submit(world, "mteb", results="leaderboard.json")
+    assert board.exit_code == 2
+    assert "this is no seekbench result record" in board.output
     Path("empty").mkdir()
     assert "there are no results here" in submit(world, "mteb", results="empty").output
 

@@ -67,7 +67,8 @@ def _check_own(cell: Cell, hits: HitColumns, report: Report) -> None:
     if found:
         report.warning(
             "own-ids",
-            f"{found:,} hits on the document with the query's own id are taken out, which leaves one fewer",
+            f"of {found:,} of {len(hits.query_ids):,} queries the document with the query's own id is taken out, which "
+            "leaves one hit fewer",
             where=cell.label,
             remedy="`exclude: identical_id` in the config searches one deeper",
         )

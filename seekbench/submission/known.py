@@ -110,10 +110,10 @@ def _of_csv(path: Path, asked: Sequence[str]) -> Known:
             for row in reader:
                 line = reader.line_num
                 if system is not None:
-                    names.add(row[system])
+                    names.add(row[system] or "")
                     if _plain(row[system] or "") not in wanted:
                         continue
-                metric, text = (row["metric"], row["value"]) if long else (MAIN, row[MAIN])
+                metric, text = (row["metric"] or "", row["value"]) if long else (MAIN, row[MAIN])
                 try:
                     value = float(text)
                     name = metric if metric == MAIN else parse(metric).name
@@ -122,7 +122,7 @@ def _of_csv(path: Path, asked: Sequence[str]) -> Known:
                     continue
                 except InputError:
                     continue  # a metric that is none of ours can't be compared
-                place = (row[dataset], row.get("split"), row.get("subset"))
+                place = (row[dataset] or "", row.get("split"), row.get("subset"))
                 found.append(Score(*place, name, value, f"{where}:{line}", row.get("revision")))
             report.raise_if_errors()
     except (UnicodeDecodeError, csv.Error) as error:

@@ -23,8 +23,8 @@ from seekbench.yamlfile import Marked
 
 #: ISO 639-3 and ISO 15924, as MTEB writes languages.
 Language = Annotated[str, Field(pattern=r"^[a-z]{3}-[A-Z][a-z]{3}$|^[a-z]+-Code$")]
-#: A folder of the results repository is called after it.
-Revision = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+#: Files and folders are called after it.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
 
 
@@ -39,7 +39,7 @@ class ModelSheet(_Model):
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9._-]+$")] | None = None
-    revision: Revision | None = None
+    revision: Name | None = None
     release_date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
     languages: list[Language] | None = None
     n_parameters: Annotated[int, Field(ge=0)] | None = None
@@ -77,9 +77,9 @@ class AirBenchPlace(_Model):
     """Where a dataset stands in AIR-Bench. dataset_name: `default` where the domain has one alone."""
 
     task_type: Literal["qa", "long-doc"]
-    domain: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    domain: Name
     language: Annotated[str, Field(pattern=r"^[a-z]{2}$")]
-    dataset_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = "default"
+    dataset_name: Name = "default"
     split: Literal["dev", "test"] = "test"
 
 
@@ -87,8 +87,8 @@ class DatasetEntry(_Model):
     """What a board calls a dataset. task, subset, languages, main_score: MTEB's. revision: the commit of the data that
     was searched, on the hub."""
 
-    task: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
-    revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    task: Name | None = None
+    revision: Name | None = None
     subset: str = "default"
     languages: list[Language] | None = None
     main_score: Annotated[str, Field(pattern=r"^(ndcg|map|recall|precision|mrr|hit_rate)_at_\d+$")] = (
@@ -101,8 +101,8 @@ class AirBench(_Model):
     """version: of the benchmark. model_name, reranker_name: as the board shows them; the first is the model's name."""
 
     version: Literal["AIR-Bench_24.04", "AIR-Bench_24.05"] = "AIR-Bench_24.05"
-    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] | None = None
-    reranker_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = "NoReranker"
+    model_name: Name | None = None
+    reranker_name: Name = "NoReranker"
 
 
 class IrMetadata(_Model):
@@ -171,7 +171,11 @@ def load(
     given = dict(model.datasets)
     for option, key, values in (("--task", "task", tasks), ("--dataset-revision", "revision", revisions)):
         for name, value in _pairs(option, values, datasets, report):
-            given[name] = given.get(name, DatasetEntry()).model_copy(update={key: value})
+            before = given.get(name, DatasetEntry())
+            try:
+                given[name] = DatasetEntry.model_validate({**before.model_dump(), key: value})
+            except ValidationError:
+                report.error("pair", f"{value!r} is no {key}", where=option)
     report.raise_if_errors()
     return Metadata(
         model.model, given, model.air_bench, model.ir_metadata, "--meta" if path is None else str(path)

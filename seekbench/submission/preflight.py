@@ -117,7 +117,8 @@ def check_own_ids(cell: Cell, hits: HitColumns, count: bool, report: Report) -> 
     if found:
         report.error(
             "own-ids",
-            f"{found:,} hits are on the document with the query's own id, which the board takes out",
+            f"in {found:,} of {len(hits.query_ids):,} queries the document with the query's own id is a hit, which the "
+            "board takes out",
             where=cell.label,
             remedy="run it again with `exclude: identical_id`",
         )
@@ -230,6 +231,12 @@ def check_training(
     bundle: Bundle, cell: Cell, declared: Sequence[str] | None, task: str, report: Report
 ) -> None:
     """Whether what the records know of training is declared."""
+    if task in (declared or ()):
+        report.warning(
+            "declared-training",
+            f"the system learnt from {task}: the board marks it as not zero-shot",
+            where=cell.label,
+        )
     training = cell.record.get("training")
     if not training:
         return

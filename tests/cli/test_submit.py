@@ -286,7 +286,7 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], object], list[str], str]] = 
     ),
     "wrong revision": (_hub("mteb/scifact", "abc"), ["--dataset-revision", "alpha=abc"], "on " + REVISION),
     "excluded": (lambda r: r["dataset"].update(exclusion="identical_id"), [], "which the board counts"),
-    "own ids": (lambda r: None, ["--task", "alpha=ArguAna"], "1 hits are on the document with the query's own id"),
+    "own ids": (lambda r: None, ["--task", "alpha=ArguAna"], "in 1 of 12 queries the document with the query's own id"),
     "two datasets, one task": (
         lambda r: None,
         ["--task", "alpha=NFCorpus", "--dataset-revision", f"alpha={mteb_tasks.TASKS['NFCorpus'].revision}"],
@@ -335,6 +335,7 @@ def test_declared_training_passes(world: World) -> None:
     change(world, "alpha", lambda r: r.update(training={"split": "train"}))
     ran = submit(world, "mteb", "--meta", meta(model={"training_datasets": ["SciFact"]}), "--check")
     assert ran.exit_code == 0, ran.output
+    assert "the system learnt from SciFact: the board marks it as not zero-shot" in ran.output
     assert "nothing is written (--check)" in ran.output
     assert not Path("submissions").exists()
 
@@ -470,7 +471,7 @@ def test_unknown_topics_are_refused(world: World) -> None:
 def test_beir(world: World) -> None:
     ran = submit(world, "beir", "-o", "out")
     assert ran.exit_code == 0, ran.output
-    assert "1 hits on the document with the query's own id are taken out" in ran.output
+    assert "of 1 of 12 queries the document with the query's own id is taken out" in ran.output
     scores = json.loads(Path("out/scores.json").read_text())["scores"]
     for name in ("alpha", "beta"):
         path = Path(f"out/runs/{name}.trec")
@@ -537,6 +538,7 @@ def test_wrong_input(world: World) -> None:
             ("mteb", "--task", "alfa=SciFact"),
             "--task: there are no results of 'alfa' (did you mean 'alpha'?)",
         ),
+        (("mteb", "--task", "alpha=../x"), "--task: '../x' is no task"),
         (("mteb", "--task", "alpha"), "give it as DATASET=VALUE, not 'alpha'"),
         (("mteb", "--qrels", "beta="), "--qrels: give it as DATASET=VALUE"),
         (("mteb", "--meta", "none.yaml"), "none.yaml: no such file"),

@@ -23,7 +23,8 @@ PREFIX = "mteb/"
 
 @dataclass(frozen=True)
 class Task:
-    """languages: ISO 639-3 codes of each subset, '' for a task without subsets; exclude: as in a card."""
+    """languages: those of each subset, as `eng-Latn`; the subset '' for a task without. main_score: the metric, as MTEB
+    writes it. exclude: as in a card: MTEB leaves out the document with the query's own id, or doesn't."""
 
     name: str
     type: str
@@ -31,7 +32,7 @@ class Task:
     revision: str
     splits: tuple[str, ...]
     languages: dict[str, tuple[str, ...]]
-    metric: str
+    main_score: str
     exclude: str
     licence: str
 
@@ -41,15 +42,28 @@ def tasks() -> dict[str, Task]:
     """All tasks by their names."""
     found = {}
     for line in TABLE.read_text(encoding="utf-8").splitlines()[1:]:
-        name, type, repo, revision, splits, languages, metric, exclude, licence = line.split("\t")
+        name, type, repo, revision, splits, languages, main, exclude, licence = line.split("\t")
         subsets = {}
         for part in languages.split(" "):
             subset, _, codes = part.rpartition(":")
             subsets[subset] = tuple(codes.split(","))
         found[name] = Task(
-            name, type, repo, revision, tuple(splits.split(" ")), subsets, metric, exclude, licence
+            name, type, repo, revision, tuple(splits.split(" ")), subsets, main, exclude, licence
         )
     return found
+
+
+def task_of(id: str, repo: str | None) -> str | None:
+    """The task that a dataset of the hub is: the one that its name or card says, or the only one whose data are in that
+    repository."""
+    if is_name(id):
+        return id.removeprefix(PREFIX).partition(":")[0]
+    from seekbench.datasets import catalogue
+
+    if catalogue.is_known(id):
+        return catalogue.card(id).mteb
+    found = [task.name for task in tasks().values() if task.repo == repo]
+    return found[0] if len(found) == 1 else None
 
 
 def is_name(name: str) -> bool:
@@ -90,6 +104,7 @@ def _parts(name: str) -> tuple[Task, str]:
 def card(name: str) -> Card:
     """The card of one dataset. Raises InputError for an unknown name, and for a task of several subsets."""
     from seekbench.datasets.spec import Card
+    from seekbench.metrics.measure import parse
 
     task, subset = _parts(name)
     if subset not in task.languages:
@@ -97,7 +112,12 @@ def card(name: str) -> Card:
             f"{task.name} has {len(task.languages)} subsets",
             remedy=f"choose one: {', '.join(task.languages)}, e.g. {PREFIX}{task.name}:{next(iter(task.languages))}",
         )
-    codes = [code for code in task.languages[subset] if code.isalpha() and 2 <= len(code) <= 3]
+    # Programming languages are among them.
+    codes = [
+        c
+        for language in task.languages[subset]
+        if 2 <= len(c := language.partition("-")[0]) <= 3 and c.isalpha()
+    ]
     split = "test" if "test" in task.splits else task.splits[0]
     return Card.model_validate(
         {
@@ -113,7 +133,7 @@ def card(name: str) -> Card:
             "default_split": split,
             "languages": codes,
             "task": task.type,
-            "main_metric": task.metric,
+            "main_metric": parse(task.main_score).name,
             "mteb": task.name,
             "exclude": task.exclude,
             "licence": task.licence,

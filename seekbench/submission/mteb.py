@@ -9,14 +9,16 @@ from datetime import datetime
 from typing import Any
 
 from seekbench import mteb_results
+from seekbench.datasets import mteb_tasks
 from seekbench.errors import Report, did_you_mean
 from seekbench.metrics.measure import parse
-from seekbench.submission import model_sheet, mteb_tasks, preflight
+from seekbench.submission import model_sheet, preflight
 from seekbench.submission.bundle import Bundle, Cell
 from seekbench.submission.known import MAIN
-from seekbench.submission.mteb_tasks import CUTOFFS, TASKS, Task
 from seekbench.submission.targets import File, Row, Submission
 
+#: Cutoffs of every retrieval metric.
+CUTOFFS = (1, 3, 5, 10, 20, 100, 1000)
 #: The results repository takes no larger file.
 _MOST_BYTES = 10_000_000
 _DEPTH = max(CUTOFFS)
@@ -30,12 +32,22 @@ _KEYS = [f"{base}_at_{k}" for base in _BASES for k in CUTOFFS] + [
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a cell's scores go."""
+    """Where a cell's scores go. task: None where it is not known here. own_id: whether the document with the query's
+    own id counts as a hit."""
 
     name: str
-    task: Task
+    task: mteb_tasks.Task | None
+    revision: str
+    splits: tuple[str, ...]
     subset: str
-    known: bool
+    languages: tuple[str, ...]
+    main_score: str
+    own_id: bool
+
+    @property
+    def subsets(self) -> list[str]:
+        """Of a known task."""
+        return [subset or "default" for subset in self.task.languages] if self.task else []
 
 
 def export(bundle: Bundle, report: Report) -> Submission:
@@ -53,21 +65,21 @@ def export(bundle: Bundle, report: Report) -> Submission:
         if place is None:
             continue
         preflight.check_training(bundle, cell, sheet.training_datasets, place.name, report)
-        preflight.check_split(cell, place.task.splits, report)
+        preflight.check_split(cell, place.splits, report)
         read = preflight.read(bundle, cell, report)
         if read is None:
             continue
         hits, judged = read
-        preflight.check_own_ids(cell, hits, place.task.own_id, report)
+        preflight.check_own_ids(cell, hits, place.own_id, report)
         preflight.check_ids(cell, hits, judged, report)
         preflight.check_figures(cell, hits, judged, report)
         if not preflight.check_depth(cell, hits, judged, _DEPTH, report):
             continue
-        keys = [*dict.fromkeys([*_KEYS, place.task.main_score])]
+        keys = [*dict.fromkeys([*_KEYS, place.main_score])]
         measures = {m.name: m for m in map(parse, keys)}
         entry = _entry(preflight.figures(hits, judged, list(measures.values()), own=True), place, keys)
         value = float(entry["main_score"])
-        metrics = [MAIN, parse(place.task.main_score).name]
+        metrics = [MAIN, parse(place.main_score).name]
         known = preflight.check_known(bundle, cell, [place.name], metrics, value, report, subset=place.subset)
         result = _merged(results.get(place.name), cell, place, entry, report)
         results[place.name], places[place.name] = result, place
@@ -78,7 +90,7 @@ def export(bundle: Bundle, report: Report) -> Submission:
                 f"{place.name}.json",
                 len(judged.query_ids),
                 _DEPTH,
-                place.task.main_score,
+                place.main_score,
                 value,
                 known,
             )
@@ -118,7 +130,7 @@ def _place(cell: Cell, bundle: Bundle, report: Report) -> _Place | None:
     entry = bundle.metadata.entry(cell.dataset)
     source: Mapping[str, Any] = cell.record["dataset"]["source"]
     is_hub = source.get("format") == "hub"
-    name = entry.task or (mteb_tasks.of_repo(source.get("repo")) if is_hub else None)
+    name = entry.task or (_task_of(source) if is_hub else None)
     if name is None:
         report.error(
             "no-task",
@@ -149,7 +161,7 @@ def _place(cell: Cell, bundle: Bundle, report: Report) -> _Place | None:
             f"its source is {source.get('subject')}; that this is revision {revision} of {name}'s data is your word",
             where=cell.label,
         )
-    task = TASKS.get(name)
+    task = mteb_tasks.tasks().get(name)
     if task is not None:
         if revision != task.revision:
             report.error(
@@ -158,16 +170,23 @@ def _place(cell: Cell, bundle: Bundle, report: Report) -> _Place | None:
                 where=cell.label,
                 remedy="search that revision",
             )
-        if entry.subset not in task.subsets:
-            report.error("subset", f"{name} has no subset '{entry.subset}'", where=cell.label)
-        if entry.languages is not None and tuple(entry.languages) != task.languages:
-            report.error("languages", f"{name} is {', '.join(task.languages)}", where=cell.label)
-        return _Place(name, task, entry.subset, True)
+        subset = entry.subset if entry.subset != "default" else str(source.get("subset") or "default")
+        languages = task.languages.get("" if subset == "default" else subset)
+        if languages is None:
+            report.error(
+                "subset", f"{name} has no subset '{subset}'", where=cell.label,
+                remedy=did_you_mean(subset, task.languages),
+            )  # fmt: skip
+            return None
+        if entry.languages is not None and tuple(entry.languages) != languages:
+            report.error("languages", f"{name} is {', '.join(languages)}", where=cell.label)
+        own = task.exclude == "none"
+        return _Place(name, task, task.revision, task.splits, subset, languages, task.main_score, own)
     if not entry.languages:
-        near = did_you_mean(name, TASKS)
+        near = did_you_mean(name, mteb_tasks.tasks())
         report.error(
             "no-languages",
-            f"{name} is no BEIR task that is known here, so its languages must be told",
+            f"{name} is no task of MTEB that is known here, so its languages must be told",
             where=cell.label,
             remedy=near
             if near.startswith("did")
@@ -178,20 +197,24 @@ def _place(cell: Cell, bundle: Bundle, report: Report) -> _Place | None:
         "task-unchecked", f"splits, languages and revision of {name} can't be checked here", where=cell.label
     )
     own = cell.record["dataset"]["exclusion"] == "none"
-    task = Task("", revision, (cell.split,), (entry.subset,), tuple(entry.languages), entry.main_score, own)
-    return _Place(name, task, entry.subset, False)
+    languages = tuple(entry.languages)
+    return _Place(name, None, revision, (cell.split,), entry.subset, languages, entry.main_score, own)
+
+
+def _task_of(source: Mapping[str, Any]) -> str | None:
+    return mteb_tasks.task_of(source.get("card") or "", source.get("repo"))
 
 
 def _entry(figures: Mapping[str, float], place: _Place, keys: Sequence[str]) -> dict[str, Any]:
     """mteb's keys; six decimals, as mteb writes them. NaN (nAUC of a constant) stands, as there."""
     scores = {key: round(figures[parse(key).name], 6) for key in keys}
-    main = place.task.main_score
+    main = place.main_score
     return {
         **scores,
         "accuracy": scores["recall_at_1"],  # mteb's own choice
         "main_score": scores[main],
         "hf_subset": place.subset,
-        "languages": list(place.task.languages),
+        "languages": list(place.languages),
     }
 
 
@@ -206,7 +229,7 @@ def _merged(
     if known is None:
         other = {"kg_co2_emissions": None, "date": date}
         return mteb_results.TaskResult(
-            place.name, place.task.revision, None, {cell.split: [entry]}, seconds, other
+            place.name, place.revision, None, {cell.split: [entry]}, seconds, other
         )
     if any(e["hf_subset"] == place.subset for e in known.scores.get(cell.split, [])):
         report.error(
@@ -225,13 +248,13 @@ def _check_complete(
     results: Mapping[str, mteb_results.TaskResult], places: Mapping[str, _Place], report: Report
 ) -> None:
     for name, result in results.items():
-        task = places[name].task
-        missing = [s for s in task.splits if s not in result.scores]
-        if places[name].known and missing:
+        place = places[name]
+        missing = [s for s in place.splits if s not in result.scores]
+        if place.task and missing:
             report.error("split", f"the split {', '.join(missing)} is missing", where=name)
-        for split in task.splits:
+        for split in place.splits:
             subsets = {e["hf_subset"] for e in result.scores.get(split, [])}
-            lacking = [s for s in task.subsets if s not in subsets] if places[name].known else []
+            lacking = [s for s in place.subsets if s not in subsets]
             if lacking and subsets:
                 report.error("subset", f"{', '.join(lacking)} of split {split} is missing", where=name)
 

@@ -20,10 +20,11 @@ from typer.testing import CliRunner, Result
 from seekbench import api, mteb_results
 from seekbench.cli.app import app
 from seekbench.columns import HitColumns
-from seekbench.submission import mteb_tasks, run_lines
+from seekbench.datasets import catalogue, mteb_tasks
+from seekbench.submission import mteb, run_lines
 from seekbench.trec import read_run
 
-REVISION = mteb_tasks.TASKS["SciFact"].revision
+REVISION = mteb_tasks.tasks()["SciFact"].revision
 #: A name that mteb implements: its leaderboard shows no others.
 MODEL = "mteb/baseline-bm25s"
 QUERIES, DOCUMENTS, HITS = 12, 40, 25
@@ -108,7 +109,7 @@ def meta(path: Path = Path("meta.yaml"), **changes: Any) -> str:
     }  # fmt: skip
     datasets = {
         "alpha": {"task": "SciFact", "revision": REVISION},
-        "beta": {"task": "NFCorpus", "revision": mteb_tasks.TASKS["NFCorpus"].revision},
+        "beta": {"task": "NFCorpus", "revision": mteb_tasks.tasks()["NFCorpus"].revision},
     }
     model |= changes.pop("model", {})
     value = {"model": {k: v for k, v in model.items() if v is not None}, "datasets": datasets, **changes}
@@ -194,7 +195,7 @@ def test_all_metrics_are_those_of_mteb(world: World, theirs: Any) -> None:
     assert submit(world, "mteb", "--meta", meta()).exit_code == 0
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        found = calculate_retrieval_scores(world.runs["alpha"], world.judged["alpha"], mteb_tasks.CUTOFFS)
+        found = calculate_retrieval_scores(world.runs["alpha"], world.judged["alpha"], mteb.CUTOFFS)
         want = make_score_dict(
             ndcg=found.ndcg, _map=found.map, recall=found.recall, precision=found.precision, mrr=found.mrr,
             naucs=found.naucs, naucs_mrr=found.naucs_mrr, hit_rate=found.hit_rate, task_scores={},
@@ -208,35 +209,18 @@ def test_all_metrics_are_those_of_mteb(world: World, theirs: Any) -> None:
         assert entry[key] == pytest.approx(float(value), abs=6e-6, nan_ok=True), key
 
 
-def test_the_tasks_are_those_of_mteb(theirs: Any) -> None:
-    for name, task in mteb_tasks.TASKS.items():
-        metadata = theirs.get_task(name).metadata
-        assert metadata.dataset["path"] == task.repo
-        assert metadata.dataset["revision"] == task.revision
-        assert tuple(metadata.eval_splits) == task.splits
-        assert tuple(metadata.eval_langs) == task.languages
-        assert metadata.main_score == task.main_score
-        assert theirs.get_task(name).ignore_identical_ids is not task.own_id
-    assert len(mteb_tasks.TASKS) == 26
-    beir = {t.metadata.name for t in theirs.get_benchmark("BEIR").tasks} - {"CQADupstackRetrieval"}
-    assert beir <= set(mteb_tasks.TASKS)
-
-
 def test_cards_of_the_hub_have_their_task_and_its_revision() -> None:
-    from seekbench.datasets import catalogue
-
     cards = [catalogue.card(n) for n in catalogue.names()]
-    hub = [
-        c for c in cards if c.source.format == "hub" and c.source.repo and c.source.repo.startswith("mteb/")
-    ]
+    hub = [c for c in cards if c.source.format == "hub" and str(c.source.repo).startswith("mteb/")]
     assert len(hub) == 26
     for card in hub:
-        name = mteb_tasks.of_repo(card.source.repo)
+        name = mteb_tasks.task_of(card.id, None)
+        assert name == mteb_tasks.task_of("", card.source.repo) or name == "MSMARCO"
         assert name is not None
-        task = mteb_tasks.TASKS[name]
-        assert card.source.revision == task.revision
+        task = mteb_tasks.tasks()[name]
+        assert (card.source.repo, card.source.revision) == (task.repo, task.revision)
         assert card.default_split in task.splits
-        assert (card.exclude == "none") == task.own_id
+        assert card.exclude == task.exclude
 
 
 def _hub(repo: str, revision: str) -> Callable[[dict[str, Any]], None]:
@@ -289,10 +273,10 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], object], list[str], str]] = 
     "own ids": (lambda r: None, ["--task", "alpha=ArguAna"], "in 1 of 12 queries the document with the query's own id"),
     "two datasets, one task": (
         lambda r: None,
-        ["--task", "alpha=NFCorpus", "--dataset-revision", f"alpha={mteb_tasks.TASKS['NFCorpus'].revision}"],
+        ["--task", "alpha=NFCorpus", "--dataset-revision", f"alpha={mteb_tasks.tasks()['NFCorpus'].revision}"],
         "another dataset is NFCorpus, split test, subset default too",
     ),
-    "unknown task": (lambda r: None, ["--task", "alpha=Scifact"], "did you mean 'SciFact'?"),
+    "unknown task": (lambda r: None, ["--task", "alpha=Scifact"], "did you mean 'SciFact'"),
     "wrong split": (lambda r: None, ["--task", "alpha=MSMARCO"], "the board evaluates dev, not test"),
     "other run file": (
         lambda r: r["files"].update({"run.trec.gz": "0"}),
@@ -375,13 +359,13 @@ def test_what_a_known_result_has_may_not_be_removed(world: World) -> None:
 def test_subsets_of_a_task_go_into_one_file(world: World, theirs: Any) -> None:
     """A task that is not known here, with two datasets as its subsets; its facts are the user's."""
     rows = {
-        name: {"task": "MIRACLRetrieval", "revision": "abc", "subset": code, "languages": [language]}
+        name: {"task": "BelebeleRetrieval", "revision": "abc", "subset": code, "languages": [language]}
         for name, code, language in (("alpha", "de", "deu-Latn"), ("beta", "es", "spa-Latn"))
     }
     ran = submit(world, "mteb", "--meta", meta(datasets=rows))
     assert ran.exit_code == 0, ran.output
-    assert "of MIRACLRetrieval can't be checked here" in ran.output
-    (path,) = Path("submissions").rglob("MIRACLRetrieval.json")
+    assert "of BelebeleRetrieval can't be checked here" in ran.output
+    (path,) = Path("submissions").rglob("BelebeleRetrieval.json")
     entries = mteb_results.read(path).scores["test"]
     assert [(e["hf_subset"], e["languages"]) for e in entries] == [("de", ["deu-Latn"]), ("es", ["spa-Latn"])]
     with warnings.catch_warnings():

@@ -14,12 +14,12 @@ from seekbench.errors import InputError
 from seekbench.metrics.measure import parse
 
 TYPES = ["Retrieval", "Reranking", "InstructionRetrieval", "InstructionReranking"]
-HEADER = "task\ttype\trepo\trevision\tsplits\tlanguages\tmetric\texclude\tlicence"
+HEADER = "task\ttype\trepo\trevision\tsplits\tlanguages\tmain_score\texclude\tlicence"
 
 
 def rows() -> list[str]:
     """Of all text tasks that mteb reads in its own hub layout, without code of the task's own, and whose main metric we
-    have. languages: ISO 639-3 codes, or `subset:codes` of each subset; a comma between codes."""
+    have. languages: as `eng-Latn`, or `subset:languages` of each subset; a comma between languages."""
     import mteb
     from mteb.abstasks.retrieval import AbsTaskRetrieval
 
@@ -33,20 +33,20 @@ def rows() -> list[str]:
         if own or set(data.modalities) != {"text"}:
             continue
         try:
-            metric = parse(data.main_score).name
+            parse(data.main_score)
         except InputError:
             continue
         langs = data.eval_langs
         languages = (
-            [f"{subset}:{','.join(_codes(codes))}" for subset, codes in langs.items()]
+            [f"{subset}:{','.join(codes)}" for subset, codes in langs.items()]
             if isinstance(langs, dict)
-            else [",".join(_codes(langs))]
+            else [",".join(langs)]
         )
         found.append(
             "\t".join(
                 [
                     data.name, data.type, data.dataset["path"], data.dataset["revision"], " ".join(data.eval_splits),
-                    " ".join(languages), metric, "identical_id" if task.ignore_identical_ids else "none",
+                    " ".join(languages), data.main_score, "identical_id" if task.ignore_identical_ids else "none",
                     str(data.license or "not stated"),
                 ]
             )
@@ -82,10 +82,6 @@ def _member(task: Any) -> str:
     if not isinstance(langs, dict) or set(task.hf_subsets) == set(langs):
         return str(task.metadata.name)
     return f"{task.metadata.name}:{','.join(s for s in langs if s in task.hf_subsets)}"
-
-
-def _codes(languages: list[str]) -> list[str]:
-    return sorted({code.partition("-")[0] for code in languages})
 
 
 if __name__ == "__main__":

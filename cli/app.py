@@ -11,6 +11,7 @@ from seekbench.cli import (
     compare,
     doctor,
     evaluate,
+    fetch,
     leaderboard,
     ls,
     run,
@@ -56,6 +57,7 @@ app.command("compare")(compare.compare)
 app.command("validate")(validate.validate)
 app.command("ls")(ls.ls)
 app.command("show")(show.show)
+app.command("fetch")(fetch.fetch)
 app.command("leaderboard")(leaderboard.leaderboard)
 app.command("submit")(submit.submit)
 app.command("doctor")(doctor.doctor)

@@ -36,6 +36,20 @@ def fetch(url: str, path: Path, checksum: str, *, progress: Progress, offline: b
     part.replace(path)
 
 
+def size_of(url: str) -> int | None:
+    """Bytes of the file at an address; None where the server does not say. Raises MissingError where it does not answer."""
+    from huggingface_hub.utils._http import get_session
+
+    from seekbench.datasets.formats.hub import first_line, http_error
+
+    try:
+        head = get_session().head(url, follow_redirects=True, timeout=30)
+        head.raise_for_status()
+    except (http_error(), OSError) as error:
+        raise MissingError(f"{url} can't be reached: {first_line(error)}") from error
+    return int(head.headers["content-length"]) if "content-length" in head.headers else None
+
+
 def digest(path: Path, kind: str) -> str:
     """Hexadecimal digest of a file. kind: sha256, md5 or sha1."""
     with path.open("rb") as handle:
@@ -45,15 +59,12 @@ def digest(path: Path, kind: str) -> str:
 def _download(url: str, part: Path, progress: Progress) -> None:
     """Appends what is missing to `part`, with the hub client's own transfer: it retries, and resumes."""
     from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils._http import get_session
 
     from seekbench.datasets.formats.hub import first_line, http_error, quiet_bar
 
     have = part.stat().st_size if part.exists() else 0
+    size = size_of(url)
     try:
-        head = get_session().head(url, follow_redirects=True, timeout=30)
-        head.raise_for_status()
-        size = int(head.headers["content-length"]) if "content-length" in head.headers else None
         if size is not None and have > size:
             part.unlink()
             have = 0

@@ -106,6 +106,12 @@ class Download(Archived):
     def identity(self, *, offline: bool = False) -> Mapping[str, Any]:
         return {"format": "download", "url": self.url, "checksum": self.checksum}
 
+    def to_fetch(self) -> tuple[int, int | None]:
+        """(files, bytes) that are not here yet; None where the server does not say how many bytes."""
+        from seekbench.datasets import transfer
+
+        return (0, 0) if self.path.exists() else (1, transfer.size_of(self.url))
+
     def read(self, builder: Builder, *, progress: Progress, offline: bool = False) -> None:
         from seekbench.datasets import transfer
 

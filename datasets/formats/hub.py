@@ -8,16 +8,19 @@ strings, and nothing is kept twice.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from seekbench.datasets.formats import beir
 from seekbench.errors import InputError, MissingError, did_you_mean
-from seekbench.progress import Progress
+from seekbench.progress import Progress, Stage
 from seekbench.store import write_atomic
 
 if TYPE_CHECKING:
@@ -26,6 +29,32 @@ if TYPE_CHECKING:
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 #: Files that may hold rows; scripts, images and the like are not fetched.
 _DATA = ("README.md", "*.jsonl*", "*.json", "*.json.gz", "*.parquet", "*.tsv*", "*.csv*")
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of a commit. sha256: of a large one (LFS); blob: git's hash of any other."""
+
+    path: str
+    size: int
+    sha256: str | None
+    blob: str
+
+    def verify(self, folder: Path, where: str) -> None:
+        """Raises InputError where the local file is not the one of the commit."""
+        path = folder / self.path
+        with path.open("rb") as handle:
+            if self.sha256 is not None:
+                same = hashlib.file_digest(handle, "sha256").hexdigest() == self.sha256
+            else:  # git hashes a header, too
+                data = handle.read()
+                same = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() == self.blob
+        if not same:
+            raise InputError(
+                f"{self.path} is not the file of this commit (its checksum differs)",
+                where=where,
+                remedy=f"delete {path.resolve()} and fetch it again",
+            )
 
 
 class Hub:
@@ -208,40 +237,77 @@ class Hub:
         return commit
 
     def _snapshot(self, repo: str, commit: str, progress: Progress, offline: bool) -> Path:
-        """The folder with the repository's data files at a commit, fetched where the cache lacks them."""
+        """The folder with the repository's data files at a commit, fetched where the cache lacks them, and verified."""
         from huggingface_hub import snapshot_download
 
-        with (
-            self._explained(repo, commit),
-            progress.stage(f"fetch {repo}", total=1, unit="repository") as stage,
-        ):
+        with self._explained(repo, commit):
             # Asked once: the download itself would try for half a minute, and say so, before it takes the cache.
-            offline = offline or not self._reachable(repo, commit)
-            folder = snapshot_download(
-                repo,
-                repo_type="dataset",
-                revision=commit,
-                allow_patterns=list(_DATA) if not self.subset else self._subset_files(repo, commit, offline),
-                local_files_only=offline,
-                endpoint=self.endpoint,
-                cache_dir=self.cache,
-                tqdm_class=quiet_bar(),
-            )
-            stage.advance(1)
-        return Path(folder)
+            wanted = None if offline else self._wanted(repo, commit)
+            size = None if wanted is None else sum(f.size for f in wanted)
+            with progress.stage(f"fetch {repo}", total=size, unit="bytes") as stage:
+                folder = Path(
+                    snapshot_download(
+                        repo,
+                        repo_type="dataset",
+                        revision=commit,
+                        allow_patterns=self._patterns(repo, commit, offline=wanted is None),
+                        local_files_only=wanted is None,
+                        endpoint=self.endpoint,
+                        cache_dir=self.cache,
+                        tqdm_class=quiet_bar(stage),
+                    )
+                )
+        for file in wanted or ():
+            file.verify(folder, self.subject)
+        return folder
 
-    def _reachable(self, repo: str, commit: str) -> bool:
-        """Whether the hub answers. Raises what it answers (no such repository, no access)."""
+    def to_fetch(self) -> tuple[int, int]:
+        """(files, bytes) that the cache lacks. Raises MissingError where the hub can't be reached."""
+        from huggingface_hub import try_to_load_from_cache
+
+        files = size = 0
+        facts = self.identity()
+        for repo, commit in ((self.repo, facts["revision"]), (self.qrels_repo, facts.get("qrels_revision"))):
+            if repo is None or commit is None:
+                continue
+            with self._explained(repo, commit):
+                wanted = self._wanted(repo, commit)
+            if wanted is None:
+                raise MissingError(f"hub:{repo} can't be reached now")
+            for file in wanted:
+                cached = try_to_load_from_cache(
+                    repo, file.path, cache_dir=self.cache, revision=commit, repo_type="dataset"
+                )
+                if not isinstance(cached, str):
+                    files, size = files + 1, size + file.size
+        return files, size
+
+    def _wanted(self, repo: str, commit: str) -> list[_File] | None:
+        """The files of a commit that hold rows; None where the hub does not answer. Raises what it answers (no such
+        repository, no access)."""
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HfHubHTTPError
+        from huggingface_hub.hf_api import RepoFile
 
         try:
-            HfApi(endpoint=self.endpoint).dataset_info(repo, revision=commit, timeout=20)
+            tree = list(
+                HfApi(endpoint=self.endpoint).list_repo_tree(
+                    repo, revision=commit, recursive=True, repo_type="dataset"
+                )
+            )
         except HfHubHTTPError:
             raise
         except (http_error(), OSError):
-            return False
-        return True
+            return None
+        patterns = self._patterns(repo, commit, offline=False)
+        return [
+            _File(entry.path, entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id)
+            for entry in tree
+            if isinstance(entry, RepoFile) and any(fnmatch(entry.path, p) for p in patterns)
+        ]
+
+    def _patterns(self, repo: str, commit: str, *, offline: bool) -> list[str]:
+        return list(_DATA) if not self.subset else self._subset_files(repo, commit, offline)
 
     def _subset_files(self, repo: str, commit: str, offline: bool) -> list[str]:
         """The patterns of the subset's files, so that fifty other languages are not fetched."""
@@ -301,13 +367,19 @@ class Hub:
             raise MissingError(f"{where}: {server} can't be reached: {first_line(error)}") from error
 
 
-def quiet_bar() -> Any:
-    """A class of bars that show nothing: the client's would mix with ours."""
+def quiet_bar(stage: Stage | None = None) -> Any:
+    """A class of bars that show nothing, since the client's would mix with ours; bytes go to a stage of ours."""
     from huggingface_hub.utils.tqdm import tqdm
 
     class Quiet(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
+            self._bytes = options.get("unit") == "B"
             super().__init__(*args, **{**options, "disable": True})  # type: ignore[no-untyped-call]
+
+        def update(self, n: float | None = 1) -> Any:
+            if stage is not None and self._bytes and n:
+                stage.advance(int(n))
+            return super().update(n)
 
     return Quiet
 

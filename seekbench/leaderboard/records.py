@@ -40,7 +40,9 @@ def read(path: Path) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise InputError(f"no valid JSON: {error.msg}", where=str(file), line=error.lineno) from None
     # A leaderboard has the first two as well.
-    if not isinstance(record, dict) or not {"schema_version", "metrics", "dataset", "retriever"} <= set(record):
+    if not isinstance(record, dict) or not {"schema_version", "metrics", "dataset", "retriever"} <= set(
+        record
+    ):
         raise InputError("this is no seekbench result record", where=str(file))
     return upgrade(record, str(file))
 

@@ -119,6 +119,11 @@ REPOS: dict[str, dict[str, bytes]] = {
 }
 
 
+def blob_of(data: bytes) -> str:
+    """git's hash of a file."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
 def commit_of(repo: str) -> str:
     return hashlib.sha1(repo.encode()).hexdigest()
 
@@ -151,13 +156,12 @@ class HubHandler(BaseHTTPRequestHandler):
             self.reply(200, json.dumps(info).encode(), {}, body)
         elif api and rest[0] == "tree":
             tree = [
-                {"type": "file", "path": n, "size": len(d), "oid": hashlib.sha1(d).hexdigest()}
-                for n, d in REPOS[repo].items()
+                {"type": "file", "path": n, "size": len(d), "oid": blob_of(d)} for n, d in REPOS[repo].items()
             ]
             self.reply(200, json.dumps(tree).encode(), {}, body)
         elif rest[0] == "resolve" and "/".join(rest[2:]) in REPOS[repo]:
             data = REPOS[repo]["/".join(rest[2:])]
-            headers = {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": commit_of(repo)}
+            headers = {"ETag": f'"{blob_of(data)}"', "X-Repo-Commit": commit_of(repo)}
             self.reply(200, data, headers, body)
         else:
             self.reply(404, b"{}", {"X-Error-Code": "EntryNotFound"}, body)

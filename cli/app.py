@@ -7,7 +7,7 @@ import os
 
 import typer
 
-from seekbench.cli import compare, doctor, evaluate, leaderboard, ls, run, show, study, train, validate
+from seekbench.cli import check, compare, doctor, evaluate, leaderboard, ls, run, show, study, train, validate
 
 app = typer.Typer(
     name="seekbench",
@@ -45,6 +45,7 @@ app.command("validate")(validate.validate)
 app.command("ls")(ls.ls)
 app.command("show")(show.show)
 app.command("leaderboard")(leaderboard.leaderboard)
+app.command("check")(check.check)
 app.command("doctor")(doctor.doctor)
 app.add_typer(study.app, name="study")
 

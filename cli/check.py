@@ -16,6 +16,7 @@ from seekbench.cli import common, figures
 
 if TYPE_CHECKING:
     from seekbench.config import RunConfig
+    from seekbench.errors import Report
     from seekbench.gate.compare import Rule, Verdict
     from seekbench.gate.results import FailedCell, Result
     from seekbench.gate.texts import Texts
@@ -152,27 +153,29 @@ def check(
                seekbench check my.yaml --against results/baseline --test t --min-effect .01 --junit check.xml
                seekbench check my.yaml --against results/baseline --update
     """
+    from seekbench.errors import Report
     from seekbench.gate import baseline as baselines
     from seekbench.gate import compare, texts
     from seekbench.gate import efficiency as speeds
     from seekbench.store import Store
 
-    rule = _rule(tolerance, test, alpha, min_effect, correction)
+    if against.name == baselines.FILE:
+        against = against.parent
+    report = Report()
+    folders, configs = _told_apart(results, report)
+    rule = _rule(tolerance, test, alpha, min_effect, correction, report)
     speed = speeds.EfficiencyRule(tuple(efficiency or ()), reference, max_slowdown, max_growth)
-    speed.check()
-    metrics = _metrics(metric)
-    files = _files(save or [], junit)
-    if update:
-        _check_update(against, yes)
-    elif yes or prune:
-        raise _wrong("--prune" if prune else "--yes", "this belongs to --update")
-    stored = [] if update and not against.is_dir() else baselines.load(against)
-    opened = Store(store)
-    folders, configs = _told_apart(results)
+    speed.check(report)
+    metrics = _metrics(metric, report)
+    files = _files(save or [], junit, report)
+    _check_update(against, update, yes, prune, report)
     if output is not None and len(configs) != 1:
-        raise _wrong("--output", "this is for the results of one run config")
+        report.error("option", "this is for the results of one run config", where="--output")
     if set_ and not configs:
-        raise _wrong("--set", "this is for a run config, and none is named")
+        report.error("option", "this is for a run config, and none is named", where="--set")
+    stored = _baseline(against, update, report)
+    report.raise_if_errors()
+    opened = Store(store)
     context = cells_.context_of(cells_.progress_of(False), offline, device, threads, trust_remote_code)
     found, failed = _measured(folders, configs, output, set_ or [], opened, context, dataset, system)
     chosen, failures, expected = compare.select(
@@ -199,24 +202,19 @@ def check(
     _end(verdict)
 
 
-def _wrong(option: str, message: str, remedy: str = "") -> Exception:
-    from seekbench.errors import InputError
-
-    return InputError(message, where=option, remedy=remedy)
-
-
 def _rule(
     tolerance: list[str] | None,
     test: Test | None,
     alpha: float | None,
     min_effect: float | None,
     correction: Correction | None,
+    report: Report,
 ) -> Rule:
-    from seekbench.errors import InputError, Report
+    from seekbench.errors import InputError
     from seekbench.gate.compare import Rule
     from seekbench.metrics.measure import parse
 
-    report, general, by_metric = Report(), None, {}
+    general, by_metric = None, {}
     for text in tolerance or []:
         # A metric's own name may hold `=`: rbp(p=0.8)@10=.01
         name, _, number = text.rpartition("=")
@@ -247,7 +245,6 @@ def _rule(
             where="--tolerance",
             remedy="--min-effect is the smallest loss that fails; --tolerance METRIC=X takes a metric from the test",
         )
-    report.raise_if_errors()
     default = Rule()
     return Rule(
         default.tolerance if general is None else general,
@@ -259,51 +256,76 @@ def _rule(
     )
 
 
-def _metrics(given: list[str] | None) -> list[str]:
+def _metrics(given: list[str] | None, report: Report) -> list[str]:
+    from seekbench.errors import InputError
     from seekbench.metrics.measure import parse_all
 
-    return [m.name for m in parse_all(given, where="--metric")] if given else []
+    try:
+        return [m.name for m in parse_all(given, where="--metric")] if given else []
+    except InputError as error:
+        report.extend(error.report)
+        return []
 
 
-def _files(save: Sequence[Path], junit: Path | None) -> dict[Path, str]:
+def _files(save: Sequence[Path], junit: Path | None, report: Report) -> dict[Path, str]:
     """What to write where; wrong places are said before anything runs."""
-    files = {}
-    for path in save:
-        if path.suffix.lower() not in ENDINGS:
-            raise _wrong("--save", f"{path} has none of the endings .md, .json, .csv, .xml")
-        files[path] = ENDINGS[path.suffix.lower()]
+    files = {path: ENDINGS.get(path.suffix.lower(), "") for path in save}
+    for path, kind in files.items():
+        if not kind:
+            report.error("file", f"{path} has none of the endings {', '.join(ENDINGS)}", where="--save")
     if junit is not None:
         files[junit] = "junit"
     for path in files:
         if path.is_dir():
-            raise _wrong("--save" if path in save else "--junit", f"{path} is a folder")
+            report.error("file", f"{path} is a folder", where="--save" if path in save else "--junit")
     return files
 
 
-def _check_update(against: Path, yes: bool) -> None:
+def _baseline(against: Path, update: bool, report: Report) -> list[Result]:
+    from seekbench.errors import InputError
+    from seekbench.gate import baseline as baselines
+
+    if update and not baselines.is_baseline(against):
+        return []
+    try:
+        return baselines.load(against)
+    except InputError as error:
+        report.extend(error.report)
+        return []
+
+
+def _check_update(against: Path, update: bool, yes: bool, prune: bool, report: Report) -> None:
     import sys
 
     from seekbench.gate import baseline as baselines
 
+    if not update:
+        for option, given in (("--yes", yes), ("--prune", prune)):
+            if given:
+                report.error("option", "this belongs to --update", where=option)
+        return
     if (
         against.exists()
         and not baselines.is_baseline(against)
         and (not against.is_dir() or any(against.iterdir()))
     ):
-        raise _wrong(
-            "--update",
+        report.error(
+            "update",
             f"{against} is there already and is no stored baseline",
-            "name a new folder or one that --update wrote",
+            where="--update",
+            remedy="name a new folder or one that --update wrote",
         )
     if not yes and not sys.stdin.isatty():
-        raise _wrong("--update", "there is nobody to ask", "--yes writes without asking")
+        report.error(
+            "update", "there is nobody to ask", where="--update", remedy="--yes writes without asking"
+        )
 
 
-def _told_apart(given: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """(result folders and files, run configs). Raises InputError, with every mistake."""
-    from seekbench.errors import InputError, Report
+def _told_apart(given: Sequence[str], report: Report) -> tuple[list[Path], list[str]]:
+    """(result folders and files, run configs)."""
+    from seekbench.errors import InputError
 
-    folders, configs, report = [], [], Report()
+    folders, configs = [], []
     for text in given:
         path = Path(text)
         if path.is_dir() or path.suffix == ".json":
@@ -323,7 +345,6 @@ def _told_apart(given: Sequence[str]) -> tuple[list[Path], list[str]]:
         except InputError as error:
             (problem,) = error.report.problems
             report.error("no-results", f"no results and no config '{text}'", remedy=problem.remedy)
-    report.raise_if_errors()
     return folders, configs
 
 
@@ -395,7 +416,8 @@ def _print(verdict: Verdict, known: Texts, format: Format) -> None:
     if format is not Format.table:
         typer.echo(_rendered(verdict, known, format.value).decode(), nl=False)
         return
-    grid = report.grid(verdict.findings, lines=report.notes(verdict))
+    # What is refused is said on stderr when all is printed.
+    grid = report.grid(verdict.findings, lines=report.notes(verdict, refused=False))
     figures.show([grid, *report.lost_grids(verdict, known, each=False)], figures.Format.table)
     typer.echo(f"\n{report.headline(verdict)}")
 
@@ -434,11 +456,13 @@ def _end(verdict: Verdict) -> None:
     from seekbench.gate.compare import grouped
 
     if verdict.refused:
-        report = Report(shown=50)
+        report, systems = Report(shown=50), dict[tuple[str, str, str], list[str]]()
         for (dataset, split, system), findings in grouped(verdict.refused).items():
+            systems.setdefault((dataset, split, findings[0].reason), []).append(system)
+        for (dataset, split, reason), names in systems.items():
             report.error(
                 "not-comparable",
-                f"{dataset} ({split}) {system}: {findings[0].reason}",
+                f"{dataset} ({split}) {', '.join(names)}: {reason}",
                 remedy="if that is meant, accept it with --update",
             )
         raise InputError(report=report)

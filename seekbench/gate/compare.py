@@ -349,7 +349,8 @@ def _finding(
         assert pair is not None  # `_check_metrics` refuses metrics without scores per query
         found.p = TESTS[rule.test](pair[1], pair[0]).p
         detectable = minimum_detectable_difference(pair[1] - pair[0], alpha=rule.alpha)
-        found.detectable = detectable if math.isfinite(detectable) else None
+        # Of equal scores it is 0, which says nothing of the queries.
+        found.detectable = detectable if detectable and math.isfinite(detectable) else None
         return found  # all p-values are corrected together
     found.status = by_tolerance(found.loss, found.tolerance)
     return found

@@ -40,11 +40,11 @@ def said(finding: Finding) -> str:
 
 
 def headline(verdict: Verdict) -> str:
-    """`FAIL: 2 of 8 cells worse ...`"""
+    """`FAIL: 8 figures: 3 worse, 1 improved, 4 equal`"""
     counts = Counter(f.status for f in verdict.findings)
     parts = [f"{counts[s]} {word}" for s, word in _COUNTED if counts[s]]
     title = {0: "PASS", 1: "FAIL", 2: "REFUSED"}[verdict.exit_code]
-    return f"{title}: {len(verdict.findings)} compared: {', '.join(parts)}"
+    return f"{title}: {len(verdict.findings)} figures: {', '.join(parts)}"
 
 
 _COUNTED = [
@@ -74,8 +74,9 @@ def rule_note(verdict: Verdict) -> str:
     return "; ".join(parts)
 
 
-def notes(verdict: Verdict) -> list[str]:
-    return [rule_note(verdict), *change_lines(verdict), *verdict.notes, *reasons(verdict)]
+def notes(verdict: Verdict, *, refused: bool = True) -> list[str]:
+    """refused: whether to say why cells are refused."""
+    return [rule_note(verdict), *change_lines(verdict), *verdict.notes, *reasons(verdict, refused)]
 
 
 def change_lines(verdict: Verdict) -> list[str]:
@@ -89,17 +90,21 @@ def change_lines(verdict: Verdict) -> list[str]:
     return [f"changed: {system}: {line} [{', '.join(at)}]" for (system, line), at in places.items()]
 
 
-def reasons(verdict: Verdict) -> list[str]:
-    """Why cells are missing, failed or refused; a reason that all metrics of a cell share is said once."""
-    lines: dict[tuple[str, str], list[str]] = {}
-    for f in verdict.findings:
-        if f.status in (Status.MISSING, Status.FAILED, Status.REFUSED):
-            lines.setdefault((f"{f.dataset} ({f.split}) {f.system}", f"{said(f)}: {f.reason}"), []).append(
-                f.metric
-            )
-    return [
-        f"{place} [{', '.join(filter(None, m)) or 'all'}]: {reason}" for (place, reason), m in lines.items()
-    ]
+def reasons(verdict: Verdict, refused: bool) -> list[str]:
+    """Why cells are missing, failed or refused; each reason once, with the cells it holds for."""
+    without = {Status.MISSING, Status.FAILED} | ({Status.REFUSED} if refused else set())
+    lines: dict[str, dict[str, list[str]]] = {}
+    for (dataset, split, system), findings in grouped(verdict.findings).items():
+        for f in findings:
+            if f.status in without:
+                cells = lines.setdefault(f"{said(f)}: {f.reason}", {})
+                cells.setdefault(f"{dataset} ({split}) {system}", []).append(f.metric)
+    every = {f"{d} ({s}) {n}": [f.metric for f in fs] for (d, s, n), fs in grouped(verdict.findings).items()}
+    out = []
+    for reason, cells in lines.items():
+        places = [c if m == every[c] else f"{c} {', '.join(m)}" for c, m in cells.items()]
+        out.append(f"{reason} [{'; '.join(places)}]")
+    return out
 
 
 def grid(findings: Sequence[Finding], *, title: str = "", lines: Sequence[str] = ()) -> Grid:

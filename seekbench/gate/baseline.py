@@ -8,7 +8,7 @@ order and with the shortest digits that give the same number again, so that a di
 from __future__ import annotations
 
 import csv
-import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +98,7 @@ def _read_cell(folder: Path, cell: Mapping[str, Any]) -> Result:
         scores=scores,
         efficiency={name: cell["efficiency"].get(name) for name in EFFICIENCY},
         machine=cell["machine"],
+        made=cell["made"],
         where=str(file),
         limited=cell["conditions"].get("limited") is not None,
     )
@@ -211,17 +212,21 @@ def _as_json(r: Result) -> dict[str, Any]:
         "key": r.key,
         "efficiency": dict(r.efficiency),
         "machine": dict(r.machine),
+        "made": dict(r.made),
     }
 
 
 def _csv(r: Result) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["query_id", *r.scores])
-    order = sorted(range(len(r.query_ids)), key=lambda i: r.query_ids[i])
-    for i in order:
-        writer.writerow([r.query_ids[i], *(_digits(float(values[i])) for values in r.scores.values())])
-    return out.getvalue()
+    lines = [",".join(["query_id", *map(_quoted, r.scores)])]
+    for i in sorted(range(len(r.query_ids)), key=lambda i: r.query_ids[i]):
+        scores = (_digits(float(values[i])) for values in r.scores.values())
+        lines.append(",".join([_quoted(r.query_ids[i]), *scores]))
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """A field of a CSV file. Python's writer leaves a carriage return bare, where its reader ends the line."""
+    return '"' + text.replace('"', '""') + '"' if re.search('[",\r\n]', text) else text
 
 
 def _digits(value: float) -> str:

@@ -36,6 +36,8 @@ EFFICIENCY: Mapping[str, bool] = {
     "index_seconds": True,
     "index_bytes": True,
 }
+#: What of a record's dataset a figure depends on.
+_DATASET = ("hashes", "template", "query_template", "language", "exclusion")
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Result:
 
     conditions, recipe: dotted name -> JSON value. key: hash of all that the run depends on, code included. metrics:
     figures by canonical name, None where not defined. scores: float64 [queries] in the order of query_ids, of those
-    metrics that have scores per query. machine: where the efficiency was measured. source: where the dataset came
+    metrics that have scores per query. machine: where the efficiency was measured. made: when and by which versions, for
+    the reader. source: where the dataset came
     from, {} for a stored baseline. where: the folder, for messages.
     """
 
@@ -60,6 +63,7 @@ class Result:
     scores: Mapping[str, Floats]
     efficiency: Mapping[str, float | None]
     machine: Mapping[str, Any]
+    made: Mapping[str, Any]
     where: str
     source: Mapping[str, Any] = field(default_factory=dict)
     limited: bool = False
@@ -120,13 +124,14 @@ def of_record(folder: Path, record: Mapping[str, Any]) -> Result:
         dataset=dataset["id"],
         split=dataset["split"],
         system=retriever["name"],
-        conditions={
-            **flat({"dataset": {n: dataset.get(n) for n in ("hashes", "template", "query_template", "language")}}),
-            "dataset.exclusion": dataset.get("exclusion"),
-            "k": record.get("k"),
-            "limited": record.get("limited"),
-            **flat({"policies": record["policies"]}),
-        },
+        conditions=flat(
+            {
+                "dataset": {name: dataset.get(name) for name in _DATASET},
+                "k": record.get("k"),
+                "limited": record.get("limited"),
+                "policies": record["policies"],
+            }
+        ),
         recipe=flat({n: retriever[n] for n in ("type", "params", "identity", "needs") if n in retriever}),
         needs=tuple(retriever.get("needs", ())),
         key=record.get("keys", {}).get("run", ""),
@@ -142,6 +147,11 @@ def of_record(folder: Path, record: Mapping[str, Any]) -> Result:
         },
         machine={
             "cpu": hardware.get("cpu"), "cores": hardware.get("cores"), "threads": efficiency.get("threads"),
+        },
+        made={
+            "at": record.get("made_at"),
+            "python": record.get("versions", {}).get("python"),
+            "seekbench": record.get("versions", {}).get("seekbench"),
         },
         where=str(folder),
         source=dataset.get("source", {}),

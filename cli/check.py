@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import math
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -295,8 +296,6 @@ def _baseline(against: Path, update: bool, report: Report) -> list[Result]:
 
 
 def _check_update(against: Path, update: bool, yes: bool, prune: bool, report: Report) -> None:
-    import sys
-
     from seekbench.gate import baseline as baselines
 
     if not update:
@@ -315,10 +314,14 @@ def _check_update(against: Path, update: bool, yes: bool, prune: bool, report: R
             where="--update",
             remedy="name a new folder or one that --update wrote",
         )
-    if not yes and not sys.stdin.isatty():
+    if not yes and not _can_ask():
         report.error(
             "update", "there is nobody to ask", where="--update", remedy="--yes writes without asking"
         )
+
+
+def _can_ask() -> bool:
+    return sys.stdin.isatty()
 
 
 def _told_apart(given: Sequence[str], report: Report) -> tuple[list[Path], list[str]]:

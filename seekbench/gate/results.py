@@ -46,9 +46,9 @@ class Result:
 
     conditions, recipe: dotted name -> JSON value. key: hash of all that the run depends on, code included. metrics:
     figures by canonical name, None where not defined. scores: float64 [queries] in the order of query_ids, of those
-    metrics that have scores per query. machine: where the efficiency was measured. made: when and by which versions, for
-    the reader. source: where the dataset came
-    from, {} for a stored baseline. where: the folder, for messages.
+    metrics that have scores per query. machine: where the efficiency was measured. made: when, and by which versions.
+    where: the folder or file, for messages. source: where the dataset came from, {} for a stored baseline. limited:
+    whether only a part of the dataset was run.
     """
 
     dataset: str

@@ -260,7 +260,7 @@ def test_a_changed_part_is_named_at_the_composite() -> None:
 def test_wrong_names() -> None:
     with pytest.raises(InputError, match="did you mean 'bm25'"):
         select([result()], [], [], systems=["bm52"])
-    with pytest.raises(InputError, match="no 'map'.*did you mean|no 'map'"):
+    with pytest.raises(InputError, match="the baseline has no 'map'"):
         compare([result()], [], [result()], Rule(), metrics=["map"])
     with pytest.raises(InputError, match=r"no 'p@1'"):
         compare([result()], [], [result()], Rule(by_metric={"p@1": 0.1}))
@@ -396,7 +396,7 @@ def test_damaged_baselines_are_refused(tmp_path: Path) -> None:
 
 def test_a_folder_of_baselines_names_them(tmp_path: Path) -> None:
     baselines.write(tmp_path / "one", [result()])
-    with pytest.raises(InputError, match="several baselines here .name one: .*one"):
+    with pytest.raises(InputError, match=r"several baselines here .name one: .*one"):
         baselines.load(tmp_path)
     with pytest.raises(InputError, match="no such baseline"):
         baselines.load(tmp_path / "none")

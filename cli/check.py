@@ -150,9 +150,8 @@ def check(
     A cell fails that is worse by more than the tolerance, is missing, failed, or lacks a metric. A better one never
     fails. Exit codes: 0 all good, 1 something fails, 2 it can't be compared (other data, k or rules), or wrong input.
 
-    Examples:  seekbench check results/mine --against results/baseline
-               seekbench check my.yaml --against results/baseline --test t --min-effect .01 --junit check.xml
-               seekbench check my.yaml --against results/baseline --update
+    Examples:  seekbench check my.yaml --against results/baseline --update   |   seekbench check results/mine
+    --against results/baseline --test t --min-effect .01 --junit check.xml
     """
     from seekbench.errors import Report
     from seekbench.gate import baseline as baselines
@@ -196,7 +195,6 @@ def check(
     known = texts.load(found, verdict.findings, opened)
     _print(verdict, known, format)
     for file, kind in files.items():
-        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(_rendered(verdict, known, kind))
     if github:
         _tell_github(verdict, known)
@@ -270,15 +268,23 @@ def _metrics(given: list[str] | None, report: Report) -> list[str]:
 
 def _files(save: Sequence[Path], junit: Path | None, report: Report) -> dict[Path, str]:
     """What to write where; wrong places are said before anything runs."""
+    from seekbench.errors import InputError
+
     files = {path: ENDINGS.get(path.suffix.lower(), "") for path in save}
     for path, kind in files.items():
         if not kind:
             report.error("file", f"{path} has none of the endings {', '.join(ENDINGS)}", where="--save")
     if junit is not None:
         files[junit] = "junit"
-    for path in files:
+    for path, kind in files.items():
+        option = "--save" if path in save else "--junit"
         if path.is_dir():
-            report.error("file", f"{path} is a folder", where="--save" if path in save else "--junit")
+            report.error("file", f"{path} is a folder", where=option)
+        elif kind:
+            try:
+                common.make_writable(path.parent, option)
+            except InputError as error:
+                report.extend(error.report)
     return files
 
 

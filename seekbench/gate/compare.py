@@ -51,7 +51,7 @@ FAILING = frozenset({Status.FAIL, Status.MISSING, Status.FAILED})
 class Rule:
     """When a difference fails. tolerance: the largest loss that is allowed; by_metric: other ones, by canonical name.
     test: if named, a metric without a tolerance of its own fails where the loss is at least min_effect and the test's
-    two-sided p, corrected over all tests of the check, is below alpha."""
+    two-sided p, corrected over all cells and metrics whose scores differ, is below alpha."""
 
     tolerance: float = TOLERANCE
     by_metric: Mapping[str, float] = field(default_factory=dict)
@@ -383,11 +383,17 @@ def _most_lost(ids: Sequence[str], before: Floats, after: Floats, lower: bool, m
 
 
 def _decide(findings: Sequence[Finding], rule: Rule) -> None:
-    """Sets the status of what a test decides."""
+    """Sets the status of what a test decides. Scores that are equal query by query are left out of the correction: no
+    signs of their differences could be significant, so they can't give a false alarm (Tarone 1990)."""
     tested = [f for f in findings if f.p is not None]
-    adjusted = CORRECTIONS[rule.correction]([f.p for f in tested if f.p is not None])
-    for found, p in zip(tested, adjusted, strict=True):
+    counted = [f for f in tested if f.better or f.worse]
+    adjusted = CORRECTIONS[rule.correction]([f.p for f in counted if f.p is not None])
+    for found in tested:
+        found.adjusted = found.p
+    for found, p in zip(counted, adjusted, strict=True):
         found.adjusted = p
+    for found in tested:
+        p = found.adjusted if found.adjusted is not None else 1.0
         if abs(found.loss) <= EQUAL:
             found.status = Status.OK
         elif p < rule.alpha and abs(found.loss) >= rule.min_effect - EQUAL:

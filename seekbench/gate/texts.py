@@ -41,6 +41,9 @@ def _texts(source: Mapping[str, Any], split: str, store: Store) -> Mapping[str, 
         entry = {"path": source["subject"], "split": split}
     else:
         return None
+    documents = (source.get("limited") or {}).get("documents")
+    if documents is not None:  # an embedded dataset is another collection then
+        entry["limit_documents"] = documents
     try:
         (spec,) = catalogue.parse(entry, base=Path.cwd())
         if not stored(spec, store=store, offline=True)[0]:

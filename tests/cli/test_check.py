@@ -12,8 +12,7 @@ from typing import Any
 from xml.etree import ElementTree as Tree
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from seekbench.cli import check as module
 from seekbench.cli.app import app
@@ -508,6 +507,14 @@ def test_all_mistakes_at_once(made: Work, tmp_path: Path) -> None:
     ]:  # fmt: skip
         assert said in out.stderr, said
     assert "Traceback" not in out.output
+
+
+def test_a_report_that_cannot_be_written_is_said_first(made: Work, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    out = made.check("--save", tmp_path / "file" / "a.md", "--junit", tmp_path, code=2)
+    assert "--save: can't write to " in out.stderr
+    assert "is a folder" in out.stderr
+    assert not out.stdout
 
 
 def test_two_results_of_a_cell_are_refused(made: Work) -> None:

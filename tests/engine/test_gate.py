@@ -180,6 +180,14 @@ def test_the_test_decides_with_its_minimum_effect() -> None:
     assert statuses(compare([new], [], [old], by)) == ["within", "fail"]
 
 
+def test_equal_scores_cost_a_test_no_power() -> None:
+    old, new = result({"map": [0.5, 0.6, 0.7, 0.8]}), result({"map": [0.4, 0.49, 0.61, 0.7]})
+    same = [result({"map": [0.1, 0.2]}, system=f"s{i}") for i in range(30)]
+    verdict = compare([new, *same], [], [old, *same], Rule(test="t"))
+    assert verdict.findings[0].adjusted == verdict.findings[0].p
+    assert statuses(verdict) == ["fail", *["ok"] * 30]
+
+
 @pytest.mark.parametrize("rule", BOTH)
 def test_what_is_not_there_fails(rule: Rule) -> None:
     old = [result(), result(system="dense"), result({"map": [0.1], "p@1": [0.1]}, system="sparse")]

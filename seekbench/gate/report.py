@@ -111,7 +111,7 @@ def grid(findings: Sequence[Finding], *, title: str = "", lines: Sequence[str] =
     """A row a finding; those that fail in bold."""
     tested = any(f.p is not None for f in findings)
     columns = ["dataset", "system", "metric", "baseline", "now", "Δ"]
-    columns += ["p", "detectable"] if tested else []
+    columns += ["p (corrected)", "detectable"] if tested else []
     columns += ["better/same/worse", "verdict"]
     rows = []
     for f in findings:

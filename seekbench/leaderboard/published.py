@@ -16,6 +16,9 @@ from seekbench import hashing
 from seekbench.errors import InputError, Report
 from seekbench.leaderboard.records import SCHEMA_VERSION
 
+#: How files write that there is no figure, and that a revision is not known.
+NOTHING = {"", "nan", "na", "n/a", "none", "null", "-", "–"}
+
 
 def record_of(
     *,
@@ -68,7 +71,7 @@ def record_of(
             "file": str(file),
             "task": task or dataset,
             "revision": revision,
-            "dataset_revision": dataset_revision,
+            "dataset_revision": None if (dataset_revision or "").lower() in NOTHING else dataset_revision,
         },
     }
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from seekbench.errors import InputError, Report, did_you_mean
-from seekbench.leaderboard.published import main_of, record_of
+from seekbench.leaderboard.published import NOTHING, main_of, record_of
 
 #: What a line is about, each by the first of these columns that the table has.
 SYSTEM = ("system", "model", "retriever", "condition", "run")
@@ -38,8 +38,6 @@ FACTS = {
     "index_bytes": ("index_bytes",),
     "kg_co2": ("kg_co2", "kg_co2_emissions"),
 }
-#: How tables write that there is no figure.
-NOTHING = {"", "nan", "na", "n/a", "none", "null", "-", "–"}
 
 
 @dataclass
@@ -47,7 +45,7 @@ class _Entry:
     """The figures of one system on one dataset and split; lines: where each metric's stands."""
 
     task: str
-    dataset_revision: str | None
+    dataset_revision: str
     metrics: dict[str, float] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
     facts: dict[str, float] = field(default_factory=dict)
@@ -145,8 +143,7 @@ def read(path: Path) -> list[tuple[Path, dict[str, Any]]]:
         subset = header.text(row, "subset")
         dataset = ours.get(task, task) + (f":{subset}" if subset not in ("", "default") else "")
         key = (system, header.text(row, "revision"), dataset, header.text(row, "split") or "test")
-        made_on = header.text(row, "dataset_revision")
-        entry = entries.setdefault(key, _Entry(task, None if made_on.lower() in NOTHING else made_on))
+        entry = entries.setdefault(key, _Entry(task, header.text(row, "dataset_revision")))
         figures = header.figures(row, line)
         for metric, value in figures.items():
             if entry.metrics.setdefault(metric, value) != value:

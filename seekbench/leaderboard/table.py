@@ -361,7 +361,8 @@ def _efficiency(cell_records: Sequence[Mapping[str, Any]]) -> dict[str, float | 
     p95 = [e["latency_ms"]["p95"] for e in made if e["latency_ms"]["p95"] is not None]
     sizes = [e["index_bytes"] for e in made if e["index_bytes"] is not None]
     index = [e["index_seconds"] for e in made if e.get("index_seconds") is not None]
-    carbon = [e["kg_co2"] for e in made if e.get("kg_co2") is not None]
+    # MTEB states it for a file of several splits and subsets.
+    carbon = {r.get("published", {}).get("file"): r["efficiency"].get("kg_co2") for r in cell_records}
     parameters = [n for r in cell_records if (n := (r["retriever"].get("describe") or {}).get("parameters"))]
     return {
         "queries_per_second": queries / seconds if seconds else None,
@@ -369,7 +370,9 @@ def _efficiency(cell_records: Sequence[Mapping[str, Any]]) -> dict[str, float | 
         "index_bytes": sum(sizes) if sizes else None,
         "index_seconds": sum(index) if index else None,
         "parameters": parameters[0] if parameters else None,
-        "kg_co2": sum(carbon) if len(carbon) == len(made) else None,
+        "kg_co2": None
+        if None in carbon.values()
+        else float(sum(v for v in carbon.values() if v is not None)),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,6 +41,17 @@ def leaderboard(
     all_splits: Annotated[
         bool, typer.Option("--all-splits", help="Published figures on train and dev splits, too.")
     ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", help="Write a folder of web pages that open from disk; nothing is printed."),
+    ] = None,
+    title: Annotated[str, typer.Option(help="The title of the pages.")] = "Leaderboard",
+    no_texts: Annotated[
+        bool, typer.Option("--no-texts", help="Pages without texts of queries and documents.")
+    ] = False,
+    html_queries: Annotated[
+        int, typer.Option("--html-queries", min=0, help="Queries of a dataset whose documents pages show.")
+    ] = 50,
     format: Annotated[Format, figures.FORMAT] = Format.table,
     allow_mixed: Annotated[
         bool, typer.Option("--allow-mixed", help="Show figures of different data in one column, marked.")
@@ -62,10 +73,14 @@ def leaderboard(
     from seekbench.metrics.measure import parse
 
     name = metric if metric in (None, columns.MAIN) else parse(metric).name
-    board = table.build(
-        sources.load(results), metric=name, baseline=baseline, allow_mixed=allow_mixed, suite=suite, expand=expand,
-        every_split=all_splits,
-    )  # fmt: skip
+    options: dict[str, Any] = {
+        "metric": name, "baseline": baseline, "allow_mixed": allow_mixed, "suite": suite, "expand": expand,
+        "every_split": all_splits,
+    }  # fmt: skip
+    if html is not None:
+        _write_pages(html, results, options, title=title, texts=not no_texts, most=html_queries)
+        return
+    board = table.build(sources.load(results), **options)
     if format is Format.json:
         typer.echo(json.dumps(render.as_json(board), indent=2, ensure_ascii=False))
         return
@@ -73,3 +88,18 @@ def leaderboard(
     if format is Format.table:
         grid.title = board.metric
     figures.show([grid], format)
+
+
+def _write_pages(
+    folder: Path, results: list[Path], options: dict[str, Any], *, title: str, texts: bool, most: int
+) -> None:
+    from seekbench.leaderboard import sources
+    from seekbench.leaderboard.page import boards, write
+
+    write.check_folder(folder)
+    common.make_writable(folder, "--html")
+    made = boards.of_all_metrics(sources.load(results), **options)
+    written = write.write(folder, made, title=title, texts=texts, most=most)
+    for name, why in written.without_texts.items() if texts else ():
+        typer.echo(f"warning: {name}: no texts: {why}", err=True)
+    typer.echo(f"{written.pages} pages, {common.size_text(written.bytes)} beside scripts and styles: {written.index}")

@@ -9,7 +9,7 @@ import yaml
 
 from seekbench.leaderboard.board import Key, Leaderboard, Row
 from seekbench.leaderboard.columns import label
-from seekbench.leaderboard.page.overview import Figure, TableColumn, _cell, _scores
+from seekbench.leaderboard.page.overview import Figure, TableColumn, figure, score_column
 from seekbench.leaderboard.sources import is_published
 
 #: Entries of a list that are shown; the rest are counted.
@@ -42,6 +42,7 @@ def system_page(boards: Sequence[Leaderboard], row: Row, *, texts: bool) -> dict
     return {
         "system": row.system,
         "family": row.family,
+        "model": (first or {}).get("retriever", {}).get("describe", {}).get("model"),
         "figures": _metrics_by_dataset(boards, row.system),
         "efficiency": _efficiency(own),
         "recipe": _recipe(own, board) if own else "",
@@ -51,7 +52,9 @@ def system_page(boards: Sequence[Leaderboard], row: Row, *, texts: bool) -> dict
         "records": {key: (label(key), short(_record(r))) for key, r in records.items()},
         "published": [r["published"] for r in records.values() if is_published(r)],
         "training": {label(k): short(r["training"]) for k, r in own.items() if r.get("training")},
-        "approximation": {label(k): short(r["approximation"]) for k, r in own.items() if r.get("approximation")},
+        "approximation": {
+            label(k): short(r["approximation"]) for k, r in own.items() if r.get("approximation")
+        },
     }
 
 
@@ -62,7 +65,7 @@ def _metrics_by_dataset(boards: Sequence[Leaderboard], system: str) -> list[dict
         figures = []
         for board in boards:
             row = next(r for r in board.rows if r.system == system)
-            figures.append(_cell(row.cells[j], board.baseline))
+            figures.append(figure(row.cells[j], board.baseline))
         queries = [
             board_place[1]["dataset"].get("queries")
             for key in column.keys
@@ -110,7 +113,9 @@ def _recipe(own: Mapping[Key, Mapping[str, Any]], board: Leaderboard) -> str:
     datasets = []
     for (id, split), record in own.items():
         source = record["dataset"].get("source") or {}
-        entry: dict[str, Any] = {"name": source["card"]} if source.get("card") else {"path": source.get("subject") or id}
+        entry: dict[str, Any] = (
+            {"name": source["card"]} if source.get("card") else {"path": source.get("subject") or id}
+        )
         datasets.append(entry if split == "test" else {**entry, "split": split})
     config = {
         "datasets": datasets,
@@ -138,7 +143,17 @@ def _about(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _record(record: Mapping[str, Any]) -> dict[str, Any]:
     """What differs by dataset: the rest stands on the page once."""
-    wanted = ("dataset", "keys", "index", "efficiency", "metrics", "files", "made_at", "recorded_at", "published")
+    wanted = (
+        "dataset",
+        "keys",
+        "index",
+        "efficiency",
+        "metrics",
+        "files",
+        "made_at",
+        "recorded_at",
+        "published",
+    )
     out = {name: record[name] for name in wanted if record.get(name)}
     details = record["retriever"].get("details")
     return {**out, "details": details} if details else out
@@ -162,10 +177,10 @@ def dataset_page(boards: Sequence[Leaderboard], key: Key) -> dict[str, Any]:
         rows = {row.system: row for row in each.rows}
         column = each.columns[j]
         if alone:
-            figures = [_cell(rows[s].cells[j], each.baseline) for s in systems]
+            figures = [figure(rows[s].cells[j], each.baseline) for s in systems]
         else:
             figures = [_recorded(each.place.get((*key, s)), column.metric) for s in systems]
-        columns.append(_scores(column.metric, figures, column.lower, column.metric))
+        columns.append(score_column(column.metric, figures, column.lower, column.metric))
     source = dict(first.get("source") or {})
     return {
         "title": label(key),

@@ -35,23 +35,22 @@ def plotly() -> bytes:
 
 def licences() -> str:
     """The licences of both, and where they came from."""
-    parts = [
-        "Two scripts in this folder are the work of others, both under the MIT licence.\n",
-        f"datatables.js: DataTables and its extensions (SpryMedia Ltd, https://datatables.net/license/mit) and jQuery, as "
-        f"bundled by itables {importlib.metadata.version('itables')}, made a classic script. Their notices stand at its "
-        f"end.\n",
-        _licence("itables"),
-        f"plotly.js: as packaged by plotly {importlib.metadata.version('plotly')} (https://plotly.com/javascript).\n",
-        _licence("plotly"),
-    ]
-    return "\n".join(parts)
+    of_tables, of_plots = (importlib.metadata.version(name) for name in ("itables", "plotly"))
+    return f"""Two scripts in this folder are the work of others, both under the MIT licence.
+
+datatables.js: DataTables and its extensions (SpryMedia Ltd, https://datatables.net/license/mit) and jQuery, as bundled
+by itables {of_tables}, made a classic script. Their own notices stand at its end.
+
+{_licence("itables")}
+
+plotly.js: as packaged by plotly {of_plots} (https://plotly.com/javascript).
+
+{_licence("plotly")}"""
 
 
 def _licence(package: str) -> str:
     files = importlib.metadata.files(package) or []
-    texts = [
-        Path(str(f.locate())).read_text(encoding="utf-8") for f in files if f.name.startswith("LICENSE")
-    ]
+    texts = [Path(str(f.locate())).read_text(encoding="utf-8") for f in files if f.name.startswith("LICENSE")]
     return texts[0] if texts else "(the package has no text of its licence)\n"
 
 

@@ -10,8 +10,8 @@ _MOST = 80
 
 
 def file_names(names: Iterable[str]) -> dict[str, str]:
-    """A name of a file, without ending, for each of different names: lower case, so that they stay apart on file systems
-    that ignore case; no blank and nothing that a URL needs escaped."""
+    """A name of a file, without ending, for each of different names: lower case, so that they stay apart on file
+    systems that ignore case; no blank and nothing that a URL needs escaped."""
     out: dict[str, str] = {}
     taken: set[str] = set()
     for name in names:

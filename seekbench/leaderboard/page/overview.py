@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from seekbench.leaderboard import render
-from seekbench.leaderboard.board import ALPHA, Cell, Leaderboard, Row, mark
+from seekbench.leaderboard.board import Cell, Leaderboard, Row, mark
 from seekbench.leaderboard.overall import COSTS
 from seekbench.leaderboard.subset import DAGGER
+from seekbench.leaderboard.table import NOT_COMPARABLE
 
 
 @dataclass
 class Figure:
-    """A cell. shown: its text; order: what it is sorted by, None where there is no figure. heat: 0 (worst of the column)
-    to 1 (best), None for none. mark: ▲ or ▼; small: said below it; tip: said of it in words."""
+    """A cell. shown: its text; order: what it is sorted by, None where there is no figure. heat: 0 (worst of the
+    column) to 1 (best), None for none. mark: ▲, ▼ or ◆; small: said below it; tip: said of it in words."""
 
     shown: str
     order: float | str | None = None
@@ -45,13 +46,16 @@ class TableColumn:
 
 @dataclass
 class Table:
-    """rows: (system, link, family). columns: beside the system's."""
+    """rows: (system, link, family). columns: beside the system's. sorted_by: one of them. warnings, notes: on the
+    figures; legend: of the marks."""
 
     metric: str
     rows: list[tuple[str, str, str]]
     columns: list[TableColumn]
+    warnings: list[str]
     notes: list[str]
-    sorted_by: int  # of the columns
+    legend: list[str]
+    sorted_by: int
 
 
 def table_of(
@@ -61,7 +65,9 @@ def table_of(
     many = len(board.columns) > 1
     rows = board.rows
     columns: list[TableColumn] = [
-        TableColumn("type", "text", [Figure(r.family, r.family) for r in rows], "The retriever's type", ascending=True)
+        TableColumn(
+            "type", "text", [Figure(r.family, r.family) for r in rows], "The retriever's type", ascending=True
+        )
     ]
     if any(row.borda for row in rows):
         ranks = [Figure("–") if r.borda is None else Figure(str(r.borda[0]), r.borda[0]) for r in rows]
@@ -74,14 +80,16 @@ def table_of(
             _score(r.mean, r.best, r.second, mark(r.delta, r.p, board.lower), r.interval, r.p, board.baseline)
             for r in rows
         ]
-        columns.append(_scores("mean", means, board.lower, f"Mean {board.metric} over the datasets"))
+        columns.append(score_column("mean", means, board.lower, f"Mean {board.metric} over the datasets"))
         if board.has_twins:
             twins = [_score(r.mean_twin, r.best_twin) for r in rows]
             about = "The mean without queries that are close to a training query"
-            columns.append(_scores(f"mean{DAGGER}", twins, board.lower, about))
+            columns.append(score_column(f"mean{DAGGER}", twins, board.lower, about))
         if any(r.mean_types is not None for r in rows):
             kinds = [_score(r.mean_types) for r in rows]
-            columns.append(_scores("mean over tasks", kinds, board.lower, "Mean of the means by type of task"))
+            columns.append(
+                score_column("mean over tasks", kinds, board.lower, "Mean of the means by type of task")
+            )
     if board.baseline:
         deltas = [r.delta if many else r.cells[0].delta for r in rows]
         columns.append(
@@ -94,9 +102,9 @@ def table_of(
             )
         )
     for j, column in enumerate(board.columns):
-        cells = [_cell(r.cells[j], board.baseline) for r in rows]
+        cells = [figure(r.cells[j], board.baseline) for r in rows]
         differ = len({c.metric for c in board.columns}) > 1
-        made = _scores(column.name, cells, column.lower, f"{column.metric} on {column.name}")
+        made = score_column(column.name, cells, column.lower, f"{column.metric} on {column.name}")
         made.small = column.metric if differ else ""
         made.dataset, made.languages = column.name, column.languages
         if len(column.keys) == 1:
@@ -105,9 +113,11 @@ def table_of(
             made.about += ", the mean of " + ", ".join(id for id, _ in column.keys)
         columns.append(made)
         if column.subset is not None:
-            twins = [_cell(t, board.baseline) if (t := r.twins[j]) is not None else Figure("–") for r in rows]
+            twins = [
+                figure(t, board.baseline) if (t := r.twins[j]) is not None else Figure("–") for r in rows
+            ]
             about = f"{column.metric} on {column.name} without queries that are close to a training query"
-            twin = _scores(f"{column.name}{DAGGER}", twins, column.lower, about)
+            twin = score_column(f"{column.name}{DAGGER}", twins, column.lower, about)
             twin.dataset, twin.languages = column.name, column.languages
             columns.append(twin)
     if not many:
@@ -118,14 +128,22 @@ def table_of(
         columns.append(TableColumn("group", "text", groups, about, ascending=True))
     for title, name, unit, digits in render.costs(board):
         figures = [_cost(row, name, unit, digits) for row in rows]
-        columns.append(TableColumn(title, "number", figures, ABOUT.get(name, ""), ascending=not COSTS.get(name, False)))
+        columns.append(
+            TableColumn(title, "number", figures, ABOUT.get(name, ""), ascending=not COSTS.get(name, False))
+        )
     return Table(
         metric=board.metric,
         rows=[(r.system, system_links[r.system], r.family) for r in rows],
         columns=columns,
-        notes=render.legend(board),
+        warnings=[n for n in board.notes if _warns(n)],
+        notes=[n for n in board.notes if not _warns(n)],
+        legend=render.legend(board)[len(board.notes) :],
         sorted_by=sorted_by,
     )
+
+
+def _warns(note: str) -> bool:
+    return note == NOT_COMPARABLE or note.startswith("NOT COMPARABLE")
 
 
 ABOUT = {
@@ -137,7 +155,7 @@ ABOUT = {
 }
 
 
-def _scores(title: str, figures: list[Figure], lower: bool, about: str) -> TableColumn:
+def score_column(title: str, figures: list[Figure], lower: bool, about: str) -> TableColumn:
     """With heat from the column's worst to its best figure."""
     values = [f.order for f in figures if isinstance(f.order, float)]
     least, most = (min(values), max(values)) if values else (0.0, 0.0)
@@ -145,7 +163,9 @@ def _scores(title: str, figures: list[Figure], lower: bool, about: str) -> Table
         if isinstance(figure.order, float) and most > least:
             share = (figure.order - least) / (most - least)
             figure.heat = round(1 - share if lower else share, 3)
-    return TableColumn(title, "score", figures, about + (" (lower is better)" if lower else ""), ascending=lower)
+    return TableColumn(
+        title, "score", figures, about + (" (lower is better)" if lower else ""), ascending=lower
+    )
 
 
 def _score(
@@ -177,7 +197,7 @@ def p_text(p: float) -> str:
     return "< 0.0001" if p < 0.0001 else f"= {p:.4f}"
 
 
-def _cell(cell: Cell, baseline: str | None) -> Figure:
+def figure(cell: Cell, baseline: str | None) -> Figure:
     if not cell.comparable:
         return Figure("–" if cell.score is None else f"({cell.score:.4f})", tip="over other queries")
     if cell.failure:
@@ -196,32 +216,32 @@ def _cost(row: Row, name: str, unit: float, digits: int) -> Figure:
     return Figure(f"{value / unit:,.{digits}f}", value / unit, mark=render.ON_FRONT if front else "", tip=tip)
 
 
-def points_of(board: Leaderboard, *, system_links: Mapping[str, str]) -> dict[str, Any]:
-    """What the plot of quality against cost needs: {quality, lower, costs: [{name, title, unit, more}], points: [{system,
-    family, link, score, costs, front}]}."""
+def points_of(board: Leaderboard) -> dict[str, Any]:
+    """What the plot of quality against cost needs: {quality, lower, costs: [{name, title, unit, more, about}], points:
+    [{system, family, score, costs, front}], left_out: systems without a figure}."""
     many = len(board.columns) > 1
-    score: Callable[[Row], float | None] = lambda r: r.mean if many else r.cells[0].score  # noqa: E731
-    stated = [
+    scores = [row.mean if many else row.cells[0].score for row in board.rows]
+    costs = [
         {"name": name, "title": title, "unit": unit, "more": COSTS[name], "about": ABOUT[name]}
         for title, name, unit, _ in render.costs(board)
-        if name in COSTS and sum(r.efficiency.get(name) is not None for r in board.rows) > 0
+        if name in COSTS and any(row.efficiency.get(name) is not None for row in board.rows)
     ]
     # The time of a query is what most ask about first.
-    stated.sort(key=lambda c: c["name"] != "latency_p95_ms")
+    costs.sort(key=lambda cost: cost["name"] != "latency_p95_ms")
     return {
         "quality": f"mean {board.metric}" if many else f"{board.columns[0].name} {board.columns[0].metric}",
         "lower": board.lower,
-        "costs": stated,
+        "costs": costs,
         "points": [
             {
-                "system": row.system, "family": row.family, "link": system_links[row.system], "score": score(row),
-                "costs": {c["name"]: row.efficiency.get(c["name"]) for c in stated}, "front": row.front,
+                "system": row.system,
+                "family": row.family,
+                "score": score,
+                "costs": {str(cost["name"]): row.efficiency.get(str(cost["name"])) for cost in costs},
+                "front": row.front,
             }
-            for row in board.rows
-            if score(row) is not None
+            for row, score in zip(board.rows, scores, strict=True)
+            if score is not None
         ],
-        "left_out": [row.system for row in board.rows if score(row) is None],
-    }  # fmt: skip
-
-
-LEVEL = f"{ALPHA:g}"
+        "left_out": [row.system for row, score in zip(board.rows, scores, strict=True) if score is None],
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seekbench.datasets.folder import Collection
 from seekbench.errors import InputError
 from seekbench.leaderboard.board import Key
 from seekbench.leaderboard.page import collections
@@ -22,59 +23,67 @@ from seekbench.statistics.paired import paired_t
 Floats = npt.NDArray[np.float64]
 Place = Mapping[tuple[str, str, str], tuple[Path, dict[str, Any]]]
 
-#: Hits of each system that are shown of a query; judged relevant documents that are listed; characters of a document and
-#: of a query.
+#: Hits of each system that are shown of a query; judged relevant documents that are listed; characters of a document
+#: and of a query.
 HITS, RELEVANT, DOCUMENT_CHARACTERS, QUERY_CHARACTERS = 10, 10, 600, 300
 
 
 @dataclass
 class QueryData:
-    """Of one dataset. systems: those with scores per query, in the board's order. ids: of the queries. scores: metric ->
-    float64 [systems, queries], NaN where a metric is not defined. folders: of the systems' records. collection: for texts
-    and judgments, None with the reason in `without`."""
+    """Of one dataset. systems: those with scores of the same queries, in the board's order; folders: of their records.
+    ids: of the queries. scores: metric -> float64 [systems, queries], NaN where a metric is not defined. collection:
+    for texts and judgments, None with the reason in `without`. chosen: queries whose documents are shown."""
 
     key: Key
     systems: list[str]
     ids: list[str]
     scores: dict[str, Floats]
     folders: list[Path]
-    collection: Any = None
-    without: str = ""
-    chosen: list[int] = field(default_factory=list)
+    collection: Collection | None
+    without: str
+    chosen: list[int]
 
 
 def of_dataset(
     place: Place, key: Key, systems: Sequence[str], metrics: Sequence[str], *, most: int
 ) -> QueryData | None:
-    """None where no system has scores per query. most: queries whose documents are shown, by the first metric that is a
-    mean over queries."""
-    own = [(s, place[(*key, s)]) for s in systems if (*key, s) in place]
-    own = [(s, entry) for s, entry in own if not is_published(entry[1])]
-    data: QueryData | None = None
-    for metric in metrics:
-        scores = PerQuery(metric)
-        if scores.measure.definition.aggregate != "mean":
-            continue
-        there = [(s, entry[0]) for s, entry in own if scores.there(entry[0])]
-        if not there:
-            return None
-        try:
-            if data is None:
-                ids = scores.all(there[0][1])[0]
-                # Systems that were asked other queries can't stand beside these.
-                same = [(s, f) for s, f in there if scores.on(f, ids) is not None]
-                data = QueryData(key, [s for s, _ in same], ids.to_pylist(), {}, [f for _, f in same])
-                asked = ids
-            rows = [scores.on(folder, asked) for folder in data.folders]
-        except InputError:
-            continue
-        if all(row is not None for row in rows):
-            data.scores[metric] = np.stack([row for row in rows if row is not None])
-    if data is None or not data.scores:
+    """None where no system has scores per query. metrics: those that are no means over queries are left out. most:
+    queries whose documents are shown, by the first metric."""
+    readers = [reader for m in metrics if (reader := PerQuery(m)).measure.definition.aggregate == "mean"]
+    folders = {
+        system: entry[0]
+        for system in systems
+        if (entry := place.get((*key, system))) and not is_published(entry[1])
+    }
+    ids: Any = None
+    scores: dict[str, dict[str, Floats]] = {system: {} for system in folders}
+    for system, folder in folders.items():
+        for reader in readers:
+            try:
+                if ids is None:
+                    ids = reader.all(folder)[0]
+                values = reader.on(folder, ids)
+            except InputError:  # the file is gone or damaged, or an early one lacks the metric
+                continue
+            # A system that was asked other queries can't stand beside the first.
+            if values is not None:
+                scores[system][reader.measure.name] = values
+    there = [system for system in folders if scores[system]]
+    names = [r.measure.name for r in readers if all(r.measure.name in scores[s] for s in there)]
+    if not there or not names:
         return None
-    data.collection, data.without = collections.find(place[(*key, data.systems[0])][1])
-    data.chosen = most_different(next(iter(data.scores.values())), most)
-    return data
+    collection, without = collections.find(place[(*key, there[0])][1])
+    stacked = {name: np.stack([scores[system][name] for system in there]) for name in names}
+    return QueryData(
+        key,
+        there,
+        ids.to_pylist(),
+        stacked,
+        [folders[system] for system in there],
+        collection,
+        without,
+        most_different(stacked[names[0]], most),
+    )
 
 
 def most_different(scores: Floats, most: int) -> list[int]:
@@ -123,14 +132,17 @@ def queries_json(data: QueryData, *, texts: bool) -> dict[str, Any]:
         rows = records.rows_of(data.ids)
         if (rows >= 0).any():
             part = iter(records.subset(rows[rows >= 0]).column("text"))
-            found = [_clipped(next(part) or "", QUERY_CHARACTERS) if row >= 0 else None for row in rows.tolist()]
+            found = [
+                _clipped(next(part) or "", QUERY_CHARACTERS) if row >= 0 else None for row in rows.tolist()
+            ]
     return {"ids": data.ids, "texts": found}
 
 
 def documents_json(data: QueryData, *, texts: bool) -> dict[str, Any]:
-    """What was found for the chosen queries: {documents: [[id, title, text]], hits: {query: [systems][[document, grade]]},
-    relevant: {query: [[document, grade, rank of each system]]}}. Queries and documents are numbers; a grade is null for
-    a document without a judgment, and all are where the judgments are not known (`judged`)."""
+    """What was found for the chosen queries: {documents: [[id, title, text]], hits: {query: [systems][[document,
+    grade]]}, relevant: {query: [[document, grade, rank of each system]]}, judged}. Queries and documents are numbers. A
+    grade is null for a document without a judgment, and all are where the judgments are not known (`judged` false); a
+    rank is 0 where the document was not found, and null where a system's run is gone."""
     wanted = {data.ids[i]: i for i in data.chosen}
     runs = [_hits(folder / "run.trec.gz", set(wanted)) for folder in data.folders]
     judged: dict[str, dict[str, int]] = {}
@@ -159,13 +171,15 @@ def documents_json(data: QueryData, *, texts: bool) -> dict[str, Any]:
     for id in number:
         title, text = stored.get(id, ("", ""))
         documents.append(
-            [id, _clipped(title, QUERY_CHARACTERS), _clipped(text, DOCUMENT_CHARACTERS)] if id in stored else [id]
+            [id, _clipped(title, QUERY_CHARACTERS), _clipped(text, DOCUMENT_CHARACTERS)]
+            if id in stored
+            else [id]
         )
     return {"documents": documents, "hits": hits, "relevant": relevant, "judged": bool(judged)}
 
 
 def _hits(path: Path, queries: set[str]) -> dict[str, list[str]] | None:
-    """Documents by rank of these queries; the files that we write are ranked. None where the file is gone or damaged."""
+    """Documents by rank of these queries; files of ours are in that order. None where the file is gone or damaged."""
     import pyarrow as pa
 
     from seekbench.trec import read_run
@@ -178,7 +192,9 @@ def _hits(path: Path, queries: set[str]) -> dict[str, list[str]] | None:
     ids = run.query_ids.to_pylist()
     wanted = np.isin(run.query, [i for i, id in enumerate(ids) if id in queries])
     rows = np.flatnonzero(wanted)
-    for query, document in zip(run.query[rows].tolist(), run.doc.take(pa.array(rows)).to_pylist(), strict=True):
+    for query, document in zip(
+        run.query[rows].tolist(), run.doc.take(pa.array(rows)).to_pylist(), strict=True
+    ):
         out.setdefault(ids[query], []).append(document)
     return out
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-#: What would end a script, begin a comment in it, or end a line in older JavaScript. All of them stand in JSON's strings
-#: only, where an escape means the same.
+#: What would end a script, begin a comment in it, or end a line in older JavaScript. All of them stand in JSON's
+#: strings only, where an escape means the same.
 _ESCAPES = (
     ("<", "\\u003c"),
     (">", "\\u003e"),

@@ -56,7 +56,12 @@ def check_folder(folder: Path) -> None:
 
 
 def write(
-    folder: Path, boards: Sequence[Leaderboard], *, title: str = "Leaderboard", texts: bool = True, most: int = 50
+    folder: Path,
+    boards: Sequence[Leaderboard],
+    *,
+    title: str = "Leaderboard",
+    texts: bool = True,
+    most: int = 50,
 ) -> Written:
     """boards: of the same results, a metric each; the first is shown first. texts: with texts of queries and documents,
     where the datasets are found. most: queries of a dataset whose documents are shown.
@@ -132,7 +137,7 @@ class _Writer:
         shown = None
         for board in self.boards:
             table = overview.table_of(board, system_links=systems, dataset_links=datasets)
-            points = overview.points_of(board, system_links=systems)
+            points = overview.points_of(board)
             if shown is None:
                 shown = (table, points)
                 continue
@@ -198,7 +203,8 @@ class _Writer:
             about = {
                 "file": file,
                 "metrics": [
-                    {"name": m, "file": f"scores-{n}", "lower": self._is_lower(column, m)} for m, n in files.items()
+                    {"name": m, "file": f"scores-{n}", "lower": self._is_lower(column, m)}
+                    for m, n in files.items()
                 ],
                 "systems": [{"name": s, "link": systems[s]} for s in data.systems] if data else [],
                 "chosen": sorted(data.chosen) if data else [],

@@ -55,9 +55,10 @@
     const columns = heads().filter((head) => head.dataset.dataset);
     const datasets = columns.filter(columnShown).length;
     const partly = columns.length > 1 && datasets < columns.length ? "; means stay over all datasets" : "";
-    const order = sorted ? `, sorted by ${sorted.title}, ${sorted.direction === "asc" ? "lowest first" : "highest first"}` : "";
-    const by = sorted && ["system", "type", "group"].includes(sorted.title) ? order.replace(/lowest|highest/, (w) => (w === "lowest" ? "A" : "Z")) : order;
-    status.textContent = `${shown} of ${table.rows().count()} systems, ${datasets} of ${columns.length} columns of datasets${by}${partly}.`;
+    const head = heads().find((each) => each.dataset.title === sorted.title);
+    const ends = ["system", "text"].includes(head.dataset.kind) ? ["A first", "Z first"] : ["lowest first", "highest first"];
+    const order = `, sorted by ${sorted.title}, ${ends[sorted.direction === "asc" ? 0 : 1]}`;
+    status.textContent = `${shown} of ${table.rows().count()} systems, ${datasets} of ${columns.length} columns of datasets${order}${partly}.`;
   }
 
   function choose() {
@@ -157,7 +158,7 @@
     const names = front.map((point) => point.system).join(", ");
     at("plot").setAttribute("aria-label", `${plot.quality} against ${cost.title} of ${points.length} systems; the figures stand in the table`);
     const lacking = plot.left_out.length + plot.points.length - points.length;
-    at("plotted").textContent = `${cost.about}. No system is both better and cheaper than ${front.length === 1 ? "" : "one of "}${names} (dotted line).`
+    at("plotted").textContent = `${cost.about}. On the front (dotted line), where no other system is both better and cheaper: ${names || "not known for a single system"}.`
       + (lacking ? ` ${lacking} without a figure or this cost left out.` : "");
   }
 

@@ -174,7 +174,7 @@
     return make("li", { class: grade > 0 ? "relevant" : null },
       make("div", {}, make("b", {}, title || id), " ", title ? make("small", {}, id) : null, " ",
         judged ? make("span", { class: "badge" }, judged) : null, " ", said ? make("small", { class: "dim" }, said) : null),
-      text ? make("div", { class: "text" }, text) : null);
+      text ? make("div", { class: "passage" }, text) : null);
   }
 
   async function change() {

@@ -45,7 +45,12 @@ class Browser:
                 "binary": shutil.which("chromium"),
                 "args": [*_FLAGS, f"--user-data-dir={folder}", f"--window-size={width},{height}"],
             }
-            wanted = {"alwaysMatch": {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}}
+            wanted = {
+                "alwaysMatch": {
+                    "goog:chromeOptions": options,
+                    "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
+                }
+            }
             found = self._ask("POST", "/session", {"capabilities": wanted})
         except BaseException:
             self._end()
@@ -160,6 +165,13 @@ class Browser:
         """Errors and warnings of the console since the last time."""
         found = self._ask("POST", "/se/log", {"type": "browser"})
         return [entry["message"] for entry in found if entry["level"] in ("SEVERE", "WARNING")]
+
+    def requests(self) -> list[str]:
+        """Addresses of all that was loaded since the last time."""
+        events = [
+            json.loads(e["message"])["message"] for e in self._ask("POST", "/se/log", {"type": "performance"})
+        ]
+        return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
 
     def picture(self, file: Path) -> None:
         """The whole page as a PNG."""

@@ -168,7 +168,7 @@
   if (metric > 0) at("metric").value = String(metric);
   inputs.forEach((id) => {
     if (asked[id]) at(id).value = asked[id];
-    at(id).addEventListener("input", apply);
+    at(id).addEventListener(at(id).tagName === "SELECT" ? "change" : "input", apply);
   });
   // A select has no such option for what an old address asks.
   ["family", "language"].forEach((id) => {

@@ -20,6 +20,7 @@ window.seekbench.sortable = (() => {
       info: false,
       autoWidth: false,
       layout: { topStart: null, topEnd: null, bottomStart: null, bottomEnd: null },
+      language: { zeroRecords: "Nothing fits the filters." },
       order,
       columnDefs: heads.map((head, target) => {
         const words = ["system", "text"].includes(head.dataset.kind);

@@ -10,6 +10,7 @@ from seekbench.datasets import catalogue
 from seekbench.datasets.source import Source
 from seekbench.datasets.spec import (
     TREC_OPTIONS,
+    CandidateList,
     Card,
     ExcludeList,
     HubSpec,
@@ -35,6 +36,7 @@ class DatasetSpec:
     template: str
     query_template: str
     exclude: str | ExcludeList
+    candidates: str | CandidateList | None
     language: str | None
     main_metric: str
     card: Card | None = None
@@ -65,6 +67,7 @@ def resolve(entry: DatasetSpec | Any, *, base: Path | None = None, any_split: bo
         template=spec.template or (card.template if card else "{title} {text}"),
         query_template=spec.query_template or (card.query_template if card else "{text}"),
         exclude=spec.exclude or (card.exclude if card else "none"),
+        candidates=spec.candidates or (card.candidates if card else None),
         language=spec.language or (card.languages[0] if card and len(card.languages) == 1 else None),
         main_metric=spec.main_metric or (card.main_metric if card else "ndcg@10"),
         card=card,

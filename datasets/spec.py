@@ -27,7 +27,8 @@ from pydantic import (
 from seekbench.errors import InputError, Report, did_you_mean
 
 TopicField = Literal["title", "description", "narrative"]
-Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+#: Or the abbreviation of one, as a few of MTEB's tasks have it: the hub says which commit that is.
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{7,41}$")]
 
 
 class _Model(BaseModel):
@@ -54,6 +55,33 @@ class ExcludeList(_Model):
 Exclude = Literal["none", "identical_id"] | ExcludeList
 
 
+class CandidateList(_Model):
+    """The only documents that may be retrieved for a query, listed in the queries' metadata or in a file, or found by
+    what both have in common.
+
+    key: the metadata key of each query that holds a list of document ids.
+    file: JSON {query id: [document ids]}, or lines `query<TAB>document`.
+    same: a metadata key of queries and documents; candidates are the documents that have the query's value.
+    prefix: a separator in ids; candidates are the documents whose id has the query's part before it (Backtracing's
+    `#`: the sentences of its own lecture).
+    """
+
+    key: str | None = None
+    file: Path | None = None
+    same: str | None = None
+    prefix: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one(self) -> CandidateList:
+        if sum(value is not None for value in (self.key, self.file, self.same, self.prefix)) != 1:
+            raise ValueError("give one of 'key', 'file', 'same' and 'prefix'")
+        return self
+
+
+#: None: those that the collection itself brings, if it does.
+Among = Literal["none"] | CandidateList
+
+
 class _Spec(_Model):
     """What all kinds have. id: the name in results, if not the card's, the folder's or the repository's."""
 
@@ -62,6 +90,7 @@ class _Spec(_Model):
     template: str | None = None
     query_template: str | None = None
     exclude: Exclude | None = None
+    candidates: Among | None = None
     language: str | None = Field(default=None, pattern=r"^[a-z]{2,3}$")
     main_metric: str | None = None
     limit: PositiveInt | None = None
@@ -81,7 +110,8 @@ class _Spec(_Model):
 
 
 class NamedSpec(_Spec):
-    """A dataset of the catalogue, e.g. `{name: beir/scifact, split: test}`."""
+    """A dataset of the catalogue, e.g. `{name: beir/scifact, split: test}`, a suite (`beir`), or a task of MTEB
+    (`mteb/SciFact`, `mteb/MIRACLRetrieval:de`)."""
 
     name: str
 
@@ -90,9 +120,11 @@ class NamedSpec(_Spec):
     def _known(cls, value: str) -> str:
         from seekbench.datasets import catalogue
 
-        known = catalogue.names()
-        if value not in known:
-            raise ValueError(f"there is no dataset '{value}'; {did_you_mean(value, known)}".rstrip("; "))
+        try:
+            catalogue.expanded(value)
+        except InputError as error:
+            (problem,) = error.report.problems
+            raise ValueError(f"{problem.message}; {problem.remedy}".rstrip("; ")) from error
         return value
 
 
@@ -202,6 +234,8 @@ def below(spec: Spec, base: Path) -> Spec:
         changes["path"] = _from(base, spec.path)
     if isinstance(spec.exclude, ExcludeList) and spec.exclude.file is not None:
         changes["exclude"] = ExcludeList(file=_from(base, spec.exclude.file))
+    if isinstance(spec.candidates, CandidateList) and spec.candidates.file is not None:
+        changes["candidates"] = CandidateList(file=_from(base, spec.candidates.file))
     return spec.model_copy(update=changes)
 
 
@@ -261,6 +295,7 @@ class Card(_Model):
     template: str = "{title} {text}"
     query_template: str = "{text}"
     exclude: Exclude = "none"
+    candidates: Among | None = None
     expected: Expected = Field(default_factory=Expected)
     licence: str
     citation: str

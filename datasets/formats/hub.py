@@ -34,7 +34,8 @@ class Hub:
     revision: a commit, branch or tag; the default branch where None, which is resolved, recorded and warned
     of, since it may change. qrels_repo: where the judgments are, if not in `repo` (`<repo>-qrels` for
     BeIR/...). subset: for repositories of many languages or parts, whose configs are `<subset>-corpus`,
-    `<subset>-queries` and `<subset>-qrels` (or `<subset>-default`, `<subset>`). only_split: the split whose
+    `<subset>-queries` and `<subset>-qrels` (or `<subset>-default`, `<subset>`). A config `top_ranked` holds the
+    candidates of each query. only_split: the split whose
     own corpus and queries are read, in repositories that have a corpus for each; otherwise all splits are
     read into one collection. endpoint, cache: the hub's address and the
     client's cache folder, if not the client's defaults ($HF_ENDPOINT, $HF_HOME).
@@ -99,7 +100,7 @@ class Hub:
                     where=f"hub:{repo}",
                     remedy=f"pin it with 'revision: {commit}'",
                 )
-        corpus, queries, judged = self._parts(facts, progress, offline)
+        corpus, queries, judged, ranked = self._parts(facts, progress, offline)
         for path in corpus:
             beir.read_texts(path, builder, progress, kind="documents", lenient=True)
         for path in queries:
@@ -107,12 +108,14 @@ class Hub:
         for split, paths in judged.items():
             for path in paths:
                 beir.read_qrels(path, split, builder, lenient=True)
+        for path in ranked:
+            beir.read_candidates(path, builder, progress)
 
     # --- which files ---------------------------------------------------------------------------------
 
     def _parts(
         self, facts: Mapping[str, Any], progress: Progress, offline: bool
-    ) -> tuple[list[Path], list[Path], dict[str, list[Path]]]:
+    ) -> tuple[list[Path], list[Path], dict[str, list[Path]], list[Path]]:
         folder = self._snapshot(self.repo, facts["revision"], progress, offline)
         prefix = f"{self.subset}-" if self.subset else ""
         configs = _config_names(folder)
@@ -120,7 +123,7 @@ class Hub:
             if not self.subset and (folder / "qrels").is_dir():  # BEIR's folder as it is
                 plain = beir.Beir(folder)
                 found, asked, *judged = plain.files()
-                return [found], [asked], dict(zip(plain.splits(), [[p] for p in judged], strict=True))
+                return [found], [asked], dict(zip(plain.splits(), [[p] for p in judged], strict=True)), []
             names = [c.removesuffix("-corpus") for c in configs if c.endswith("-corpus")]
             raise InputError(
                 f"the dataset has no configs '{prefix}corpus' and '{prefix}queries'"
@@ -134,7 +137,7 @@ class Hub:
         queries = self._of_split(_data_files(folder, f"{prefix}queries"), "queries")
         if self.qrels_repo:
             other = self._snapshot(self.qrels_repo, facts["qrels_revision"], progress, offline)
-            return corpus, queries, self._judged(_data_files(other, _config_names(other)[0]))
+            return corpus, queries, self._judged(_data_files(other, _config_names(other)[0])), []
         wanted = [f"{prefix}qrels", f"{prefix}default", *([self.subset] if self.subset else [])]
         name = next((n for n in wanted if n in configs), None)
         if name is None:
@@ -143,7 +146,15 @@ class Hub:
                 where=self.subject,
                 remedy="name their repository with 'qrels_repo:'",
             )
-        return corpus, queries, self._judged(_data_files(folder, name))
+        ranked = self._judged(
+            _data_files(folder, f"{prefix}top_ranked") if f"{prefix}top_ranked" in configs else {}
+        )
+        return (
+            corpus,
+            queries,
+            self._judged(_data_files(folder, name)),
+            [p for ps in ranked.values() for p in ps],
+        )
 
     def _judged(self, files: dict[str, list[Path]]) -> dict[str, list[Path]]:
         return {s: paths for s, paths in files.items() if self.only_split in (None, s)}
@@ -251,7 +262,10 @@ class Hub:
             )  # fmt: skip
             head = Path(readme).read_text(encoding="utf-8").split("---")[1]
             configs = yaml.load(head, yaml.CSafeLoader)["configs"]
-            names = {self.subset, *(f"{self.subset}-{p}" for p in ("corpus", "queries", "qrels", "default"))}
+            names = {
+                self.subset,
+                *(f"{self.subset}-{p}" for p in ("corpus", "queries", "qrels", "default", "top_ranked")),
+            }
             patterns = [
                 file["path"] for c in configs if c["config_name"] in names for file in c["data_files"]
             ]

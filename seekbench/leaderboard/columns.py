@@ -28,12 +28,11 @@ def main_splits(found: Found) -> tuple[Found, list[str]]:
     dev beside it. The main one is the card's, else test; a dataset without it keeps all."""
     from seekbench.datasets import catalogue
 
-    cards = set(catalogue.names())
     wanted: dict[str, str] = {}
     for _, record in found:
         id, split = dataset_key(record)
         if is_published(record):
-            main = catalogue.card(id).default_split if id in cards else "test"
+            main = catalogue.card(id).default_split if catalogue.is_known(id) else "test"
             if split == main:
                 wanted[id] = main
     kept: Found = []
@@ -115,7 +114,6 @@ def fill(columns: Sequence[Column], found: Found, metric: str) -> None:
     result of a column has the metric, or, for `main`, where a column's results disagree on which that is."""
     from seekbench.datasets import catalogue
 
-    cards = set(catalogue.names())
     of_key: dict[Key, list[dict[str, Any]]] = {}
     for _, record in found:
         of_key.setdefault(dataset_key(record), []).append(record)
@@ -129,7 +127,7 @@ def fill(columns: Sequence[Column], found: Found, metric: str) -> None:
                 f"no result on {column.name} has the metric '{column.metric}'",
                 remedy=did_you_mean(column.metric, known),
             )
-        kinds = {catalogue.card(id).task if id in cards else None for id, _ in column.keys}
+        kinds = {catalogue.card(id).task if catalogue.is_known(id) else None for id, _ in column.keys}
         column.kind = kinds.pop() if len(kinds) == 1 else None
         codes = {str(code) for r in there if (code := r["dataset"].get("language"))}
         column.languages = sorted(codes)
@@ -138,10 +136,9 @@ def fill(columns: Sequence[Column], found: Found, metric: str) -> None:
 def _main(column: Column, there: Sequence[Mapping[str, Any]]) -> str:
     from seekbench.datasets import catalogue
 
-    cards = set(catalogue.names())
     named = {
         catalogue.card(r["dataset"]["id"]).main_metric
-        if r["dataset"]["id"] in cards
+        if catalogue.is_known(r["dataset"]["id"])
         else r["dataset"].get("main_metric")
         for r in there
     } - {None}

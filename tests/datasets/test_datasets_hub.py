@@ -97,6 +97,16 @@ REPOS: dict[str, dict[str, bytes]] = {
         **{f"de/{name}": data for name, data in MTEB.items()},
         "fr/corpus.jsonl": b"not fetched",
     },
+    "mteb/ranked": {
+        **MTEB,
+        "README.md": MTEB_README.replace(
+            b"configs:\n",
+            b"configs:\n- config_name: top_ranked\n  data_files:\n  - split: test\n    path: top_ranked/test.jsonl\n",
+        ),
+        "top_ranked/test.jsonl": jsonl(
+            [{"query-id": "1", "corpus-ids": ["01", "3"]}, {"query-id": "2", "corpus-ids": ["2", "01"]}]
+        ),
+    },
     "two/corpora": {
         "README.md": MTEB_README.replace(
             b"- split: corpus\n    path: corpus.jsonl",
@@ -219,6 +229,17 @@ def test_layouts_give_the_same_collection(repo: str, server: tuple[str, list[str
     assert not [r for r in requests if r.endswith((".py", "fr/corpus.jsonl"))], (
         "only what is needed is fetched"
     )
+
+
+def test_candidates_of_a_reranking_task(server: tuple[str, list[str]], tmp_path: Path) -> None:
+    source = Hub(
+        "mteb/ranked", revision=commit_of("mteb/ranked"), endpoint=server[0], cache=tmp_path / "cache"
+    )
+    build(source, tmp_path / "out")
+    found = open_dataset(tmp_path / "out", id="x").candidates
+    assert found is not None
+    assert found.query_rows.tolist() == [0, 0, 1, 1]
+    assert found.doc_rows.tolist() == [0, 2, 0, 1]
 
 
 def test_each_split_with_a_corpus_of_its_own(server: tuple[str, list[str]], tmp_path: Path) -> None:

@@ -158,7 +158,7 @@
     const names = front.map((point) => point.system).join(", ");
     at("plot").setAttribute("aria-label", `${plot.quality} against ${cost.title} of ${points.length} systems; the figures stand in the table`);
     const lacking = plot.left_out.length + plot.points.length - points.length;
-    at("plotted").textContent = `${cost.about}. On the front (dotted line), where no other system is both better and cheaper: ${names || "not known for a single system"}.`
+    at("plotted").textContent = `${cost.about}.${names ? ` On the front (dotted line), where no other system is both better and cheaper: ${names}.` : ""}`
       + (lacking ? ` ${lacking} without a figure or this cost left out.` : "");
   }
 

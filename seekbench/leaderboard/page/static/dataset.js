@@ -53,7 +53,7 @@
         height: 90 + 62 * systems.length,
         xaxis: plots.axis(metric().name),
         yaxis: plots.axis("", {
-          tickvals: rows, ticktext: systems.map((system) => plots.plain(system.name)), range: [systems.length - 0.5, -0.5],
+          tickvals: rows, ticktext: systems.map((system) => plots.short(system.name)), range: [systems.length - 0.5, -0.5],
           showgrid: false, ticks: "",
         }),
         hovermode: "closest",
@@ -61,10 +61,10 @@
     }));
     at("plot").setAttribute("aria-label", `${metric().name} of single queries, a strip for each of ${systems.length} systems`);
     at("plotted").textContent = `A dot is a query, the bar the mean.${step > 1 ? ` Every ${step}th query is drawn.` : ""} `
-      + systems.map((system, i) => {
-        const values = scores.scores[i].filter((value) => value !== null);
-        return `${system.name}: ${values.filter((value) => value === 0).length} at 0, ${values.filter((value) => value === 1).length} at 1`;
-      }).join("; ") + ".";
+      + (systems.length > 8 ? "" : systems.map((system, i) => {
+        const count = (wanted) => scores.scores[i].filter((value) => value === wanted).length;
+        return `${system.name}: ${count(0)} at 0, ${count(1)} at 1`;
+      }).join("; ") + ".");
   }
 
   function drawHardest() {
@@ -182,7 +182,7 @@
     try {
       [queries, scores] = await Promise.all([load(`${about.file}/queries`), load(`${about.file}/${wanted.file}`)]);
     } catch (error) {
-      at("summary").textContent = error.message;
+      at("plotted").textContent = error.message;
       return;
     }
     if (metric() !== wanted) {
@@ -190,7 +190,7 @@
       return;
     }
     drawStrip();
-    drawPair();
+    if (systems.length > 1) drawPair();
     drawHardest();
   }
 
@@ -204,11 +204,13 @@
     const i = systems.findIndex((system) => system.name === name);
     return String(i < 0 ? Math.min(otherwise, systems.length - 1) : i);
   };
-  at("first").value = place(asked.first, 0);
-  at("second").value = place(asked.second, 1);
   const chosen = about.metrics.findIndex((each) => each.name === asked.metric);
   if (chosen > 0) at("metric").value = String(chosen);
   at("metric").addEventListener("change", change);
+  change();
+  if (systems.length < 2) return;
+  at("first").value = place(asked.first, 0);
+  at("second").value = place(asked.second, 1);
   for (const id of ["first", "second", "order"]) at(id).addEventListener("change", again);
   at("find").addEventListener("input", again);
   at("more").addEventListener("click", () => {
@@ -216,5 +218,4 @@
     drawPair();
   });
   at("controls").addEventListener("submit", (event) => event.preventDefault());
-  change();
 })();

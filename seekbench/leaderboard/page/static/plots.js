@@ -18,6 +18,9 @@ window.seekbench.plots = (() => {
     return found;
   }
 
+  // A name beside an axis, where a long one would take the plot's place; names often differ at their ends.
+  const short = (text) => plain(text.length > 26 ? `${text.slice(0, 10)}…${text.slice(-15)}` : text);
+
   const series = (i) => colour(`series-${(i % 8) + 1}`);
   const symbols = ["circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "triangle-down"];
   const symbol = (i) => symbols[i % symbols.length];
@@ -39,6 +42,8 @@ window.seekbench.plots = (() => {
   function draw(place, make) {
     drawn.set(place, make);
     const { data, layout } = make();
+    // Or what follows would lie over the plot after the window's width changed.
+    place.style.height = `${layout.height}px`;
     return Plotly.react(
       place,
       data,
@@ -58,5 +63,5 @@ window.seekbench.plots = (() => {
     for (const [place, make] of drawn) draw(place, make);
   });
 
-  return { draw, axis, colour, series, symbol, plain };
+  return { draw, axis, colour, series, symbol, plain, short };
 })();

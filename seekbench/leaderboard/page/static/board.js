@@ -7,6 +7,7 @@
   const status = at("status");
   const inputs = ["system", "family", "dataset", "language"];
   const hidden = new Set();
+  const LABELS = 8; // points up to which all have their names beside them
   let table = null;
   let sorted = null; // {title, direction}: columns of another metric's table may stand elsewhere
   let plot = about.plot;
@@ -127,6 +128,11 @@
     }
     const of = (point) => point.costs[cost.name] / cost.unit;
     const front = points.filter((point) => point.front.includes(cost.name)).sort((a, b) => of(a) - of(b));
+    // Names of the points in the right quarter would leave the plot.
+    const spent = points.map(of).map(Math.log);
+    const right = Math.exp(Math.min(...spent) + 0.75 * (Math.max(...spent) - Math.min(...spent)));
+    // Of a long front, every other name stands below.
+    const side = (point) => `${front.length > 4 && front.indexOf(point) % 2 ? "bottom" : "top"} ${of(point) > right ? "left" : front.length > 4 ? "right" : "center"}`;
     const families = [...new Set(points.map((point) => point.family))];
     plots.draw(at("plot"), () => ({
       data: [
@@ -138,8 +144,10 @@
           const own = points.filter((point) => point.family === family);
           return {
             x: own.map(of), y: own.map((point) => point.score), mode: "markers+text", name: plots.plain(family),
-            text: own.map((point) => plots.plain(point.system)), textposition: "top center", cliponaxis: false,
-            hovertemplate: `%{text}<br>${plots.plain(plot.quality)} %{y:.4f}<br>${plots.plain(cost.title)} %{x:,.4~g}<extra></extra>`,
+            text: own.map((point) => (points.length <= LABELS || front.includes(point) ? plots.short(point.system) : "")),
+            textposition: own.map(side), cliponaxis: false,
+            hovertext: own.map((point) => plots.plain(point.system)),
+            hovertemplate: `%{hovertext}<br>${plots.plain(plot.quality)} %{y:.4f}<br>${plots.plain(cost.title)} %{x:,.4~g}<extra></extra>`,
             marker: {
               color: plots.series(i), symbol: plots.symbol(i), size: own.map((point) => (front.includes(point) ? 11 : 8)),
               line: { width: 1, color: plots.colour("paper") },
@@ -159,6 +167,7 @@
     at("plot").setAttribute("aria-label", `${plot.quality} against ${cost.title} of ${points.length} systems; the figures stand in the table`);
     const lacking = plot.left_out.length + plot.points.length - points.length;
     at("plotted").textContent = `${cost.about}.${names ? ` On the front (dotted line), where no other system is both better and cheaper: ${names}.` : ""}`
+      + (points.length > LABELS ? " The names of the others show under the pointer." : "")
       + (lacking ? ` ${lacking} without a figure or this cost left out.` : "");
   }
 

@@ -43,7 +43,7 @@ def leaderboard(
     ] = False,
     html: Annotated[
         Path | None,
-        typer.Option("--html", help="Write a folder of web pages that open from disk; nothing is printed."),
+        typer.Option("--html", help="Write a folder of web pages that open from disk, in place of the table."),
     ] = None,
     html_title: Annotated[
         str | None, typer.Option("--html-title", help="The pages' title.  [default: Leaderboard]")
@@ -87,7 +87,7 @@ def leaderboard(
     if html is not None:
         if format is not Format.table:
             raise InputError(
-                "pages are written, and nothing is printed", where="--format", remedy="leave it out"
+                "pages are written, and no table is printed", where="--format", remedy="leave it out"
             )
         _write_pages(
             html, results, options, title=html_title or "Leaderboard", texts=not no_texts,

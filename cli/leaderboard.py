@@ -43,7 +43,9 @@ def leaderboard(
     ] = False,
     html: Annotated[
         Path | None,
-        typer.Option("--html", help="Write a folder of web pages that open from disk, in place of the table."),
+        typer.Option(
+            "--html", help="Write a folder of web pages that open from disk, in place of the table."
+        ),
     ] = None,
     html_title: Annotated[
         str | None, typer.Option("--html-title", help="The pages' title.  [default: Leaderboard]")

@@ -578,7 +578,10 @@ def test_the_sparse_half_is_explained(collection: Path, monkeypatch: pytest.Monk
 
     from seekbench.cli.app import app
 
-    systems = "  a: {type: prompt_reps, model: ./llama, mode: sparse}\n  b: {type: prompt_reps, model: ./llama, mode: dense}"
+    systems = "\n".join(
+        f"  {name}: {{type: prompt_reps, model: ./llama, mode: {mode}}}"
+        for name, mode in (("a", "sparse"), ("b", "dense"))
+    )
     _, result = run_config(collection, systems, monkeypatch)
     assert result.exit_code == 0, result.output
     (query, hits), *_ = ranking(collection, "a").items()

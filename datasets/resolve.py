@@ -114,7 +114,7 @@ def _split(spec: Spec, card: Card | None, source: Source, any_split: bool) -> st
         known = list(card.splits)
         default: str | None = card.default_split
     else:
-        known = source.splits() if isinstance(spec, PathSpec | UrlSpec) else []  # type: ignore[attr-defined]
+        known = source.splits() if hasattr(source, "splits") else []
         default = "test" if "test" in known or not known else known[0] if len(known) == 1 else None
     chosen = spec.split or default or (known[0] if any_split else None)
     if chosen is None:
@@ -138,6 +138,12 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
         given = {n: getattr(spec, n) for n in TREC_OPTIONS if getattr(spec, n) is not None}
         if archives.is_archive(folder) and not folder.is_dir():
             return _archived(folder, given)
+        if spec.tables is not None:
+            from seekbench.datasets.formats.tables import Tables
+
+            if not folder.is_dir():
+                raise InputError(f"{folder} is no folder", where="path")
+            return Tables(folder, spec.tables), folder.resolve().name
         kind = spec.format if spec.format != "auto" else "trec" if given else sniff(folder)
         if kind == "trec":
             from seekbench.datasets.formats.trec import Trec
@@ -158,6 +164,10 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
         from seekbench.datasets.formats.archived import Download
 
         return Download(spec.url, spec.checksum), archives.stem(Path(spec.url.rstrip("/")))
+    if isinstance(spec, HubSpec) and spec.tables is not None:
+        from seekbench.datasets.formats.hub_tables import HubTables
+
+        return HubTables(spec.hub, spec.tables, revision=spec.revision), spec.hub
     if isinstance(spec, HubSpec):
         from seekbench.datasets.formats.hub import Hub
 
@@ -180,6 +190,10 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
         from seekbench.datasets.formats.hub import Hub
 
         assert origin.repo is not None  # the card was checked
+        if origin.tables is not None:
+            from seekbench.datasets.formats.hub_tables import HubTables
+
+            return HubTables(origin.repo, origin.tables, revision=origin.revision), card.id
         hub = Hub(
             origin.repo,
             revision=origin.revision,

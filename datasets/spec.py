@@ -82,6 +82,65 @@ class CandidateList(_Model):
 Among = Literal["none"] | CandidateList
 
 
+class RowsOf(_Model):
+    """Rows of tables (`formats.tables`). files: names or patterns, below the folder or repository. where: columns and
+    the value, or values, that a row must have. columns, separator: of a CSV or TSV file without header, or of another
+    separator. at: of a JSON file, where its array is."""
+
+    files: str | tuple[str, ...]
+    where: dict[str, str | int | bool | tuple[str | int, ...]] = Field(default_factory=dict)
+    columns: tuple[str, ...] | None = None
+    separator: str | None = Field(default=None, min_length=1, max_length=1)
+    at: str | None = None
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        return (self.files,) if isinstance(self.files, str) else self.files
+
+
+class DocumentRows(RowsOf):
+    """id, title, text: columns or templates of them. keep: columns that become metadata; all, if not stated. first: of
+    rows with one id only the first counts (else that is an error)."""
+
+    id: str = "_id"
+    title: str | None = None
+    text: str = "text"
+    keep: tuple[str, ...] | None = None
+    first: bool = False
+
+
+class QueryRows(RowsOf):
+    """As of documents. candidates: a column with the only documents of the query."""
+
+    id: str = "_id"
+    text: str = "text"
+    keep: tuple[str, ...] | None = None
+    first: bool = False
+    candidates: str | None = None
+
+
+class JudgmentRows(RowsOf):
+    """query, document: columns or templates; a document's may be a list of ids. grade: a column, or one number for all
+    rows. grades: words and their numbers."""
+
+    query: str = "query-id"
+    document: str = "corpus-id"
+    grade: str | int = "score"
+    grades: dict[str, int] = Field(default_factory=dict)
+
+
+class TablesLayout(_Model):
+    """What of which tables are documents, queries, and the judgments of each split."""
+
+    documents: DocumentRows
+    queries: QueryRows
+    qrels: dict[str, JudgmentRows] = Field(min_length=1)
+
+    @property
+    def parts(self) -> list[RowsOf]:
+        return [self.documents, self.queries, *self.qrels.values()]
+
+
 class _Spec(_Model):
     """What all kinds have. id: the name in results, if not the card's, the folder's or the repository's."""
 
@@ -133,7 +192,8 @@ class PathSpec(_Spec):
     TREC collection may be named, relative to the folder."""
 
     path: Path
-    format: Literal["auto", "beir", "trec"] = "auto"
+    format: Literal["auto", "beir", "trec", "tables"] = "auto"
+    tables: TablesLayout | None = None
     documents: Path | None = None
     topics: Path | None = None
     qrels: Path | dict[str, Path] | None = None
@@ -143,7 +203,9 @@ class PathSpec(_Spec):
     @model_validator(mode="after")
     def _parts_are_trec(self) -> PathSpec:
         given = [n for n in TREC_OPTIONS if getattr(self, n) is not None]
-        if self.format == "beir" and given:
+        if (self.format == "tables") != (self.tables is not None):
+            raise ValueError("'format: tables' and 'tables: {documents, queries, qrels}' come together")
+        if self.format in ("beir", "tables") and given:
             raise ValueError(f"{', '.join(given)} belong to 'format: trec'")
         if self.encoding is not None:
             try:
@@ -190,6 +252,13 @@ class HubSpec(_Spec):
     qrels_revision: str | None = None
     subset: str | None = None
     per_split: bool = False
+    tables: TablesLayout | None = None
+
+    @model_validator(mode="after")
+    def _one_layout(self) -> HubSpec:
+        if self.tables is not None and (self.subset or self.per_split or self.qrels_repo):
+            raise ValueError("'tables' says all of the layout: leave out subset, per_split and qrels_repo")
+        return self
 
 
 Spec = NamedSpec | PathSpec | HubSpec | UrlSpec
@@ -277,7 +346,8 @@ def _from(base: Path, path: Path) -> Path:
 class CardSource(_Model):
     """Where a card's collection comes from: the format's name and what it takes."""
 
-    format: Literal["pydocs", "hub", "beir", "trec"]
+    format: Literal["pydocs", "hub"]
+    tables: TablesLayout | None = None
     repo: str | None = None
     revision: Commit | None = None
     qrels_repo: str | None = None

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from seekbench.datasets.formats import beir
-from seekbench.errors import InputError, MissingError, did_you_mean
+from seekbench.errors import InputError, MissingError, Report, did_you_mean
 from seekbench.progress import Progress, Stage
 from seekbench.store import write_atomic
 
@@ -122,13 +122,8 @@ class Hub:
             (self.repo, self.revision, facts["revision"]),
             (self.qrels_repo, self.qrels_revision, facts.get("qrels_revision")),
         ):
-            if repo and (asked is None or not _COMMIT.fullmatch(asked)):
-                builder.report.warning(
-                    "unpinned-revision",
-                    f"{'the default branch' if asked is None else repr(asked)} may change",
-                    where=f"hub:{repo}",
-                    remedy=f"pin it with 'revision: {commit}'",
-                )
+            if repo and commit:
+                self._warn_unpinned(builder.report, repo, asked, commit)
         corpus, queries, judged, ranked = self._parts(facts, progress, offline)
         for path in corpus:
             beir.read_texts(path, builder, progress, kind="documents", lenient=True)
@@ -139,6 +134,15 @@ class Hub:
                 beir.read_qrels(path, split, builder, lenient=True)
         for path in ranked:
             beir.read_candidates(path, builder, progress)
+
+    def _warn_unpinned(self, report: Report, repo: str, asked: str | None, commit: str) -> None:
+        if asked is None or not _COMMIT.fullmatch(asked):
+            report.warning(
+                "unpinned-revision",
+                f"{'the default branch' if asked is None else repr(asked)} may change",
+                where=f"hub:{repo}",
+                remedy=f"pin it with 'revision: {commit}'",
+            )
 
     # --- which files ---------------------------------------------------------------------------------
 

@@ -83,7 +83,7 @@ def test_entries(entry: Any, kind: type) -> None:
         ({}, "", "one of 'name', 'path', 'hub'"),
         (7, "", "one of 'name', 'path', 'hub'"),
         ({"name": "pydocs", "split": "dev"}, "split", "no split 'dev'"),
-        ({"path": "x", "format": "bier"}, "format", "'auto', 'beir' or 'trec'"),
+        ({"path": "x", "format": "bier"}, "format", "'auto', 'beir', 'trec' or 'tables'"),
         ({"path": "x", "format": "beir", "topics": "t"}, "", "topics belong to 'format: trec'"),
         ({"path": "x", "format": "trec", "encoding": "utf-9"}, "", "no encoding 'utf-9'"),
         ({"path": "/nowhere"}, "path", "does not exist"),

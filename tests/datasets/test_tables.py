@@ -1,0 +1,213 @@
+"""Collections in tables of any layout, by what an entry says of their columns."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import test_datasets_hub as hub
+
+from seekbench.datasets.builder import Builder
+from seekbench.datasets.formats.hub_tables import HubTables
+from seekbench.datasets.load import load
+from seekbench.datasets.spec import TablesLayout
+from seekbench.errors import InputError
+from seekbench.progress import NoProgress
+
+
+def entry(folder: Path, **parts: Any) -> dict[str, Any]:
+    return {"path": folder, "format": "tables", "tables": parts}
+
+
+def judged(dataset: Any) -> set[tuple[str, str, int]]:
+    rows = dataset.qrels.query_rows()
+    queries, documents = dataset.queries.ids(), dataset.corpus.ids()
+    return {
+        (queries[int(q)].as_py(), documents[int(d)].as_py(), int(g))
+        for q, d, g in zip(rows, dataset.qrels.doc_rows, dataset.qrels.grades, strict=True)
+    }
+
+
+def test_one_table_of_several_datasets(tmp_path: Path) -> None:
+    """The layout of LoCoV1: rows of all tasks in one file, chosen by a column; relevant documents as a list."""
+    passages = [
+        {"pid": f"p{i}", "passage": f"text {i}", "dataset": "gov" if i % 2 else "qa"} for i in range(6)
+    ]
+    asked = [
+        {"qid": "q1", "query": "one", "answer_pids": ["p1", "p3"], "dataset": "gov"},
+        {"qid": "q2", "query": "two", "answer_pids": ["p2"], "dataset": "qa"},
+    ]
+    pq.write_table(pa.Table.from_pylist(passages), tmp_path / "documents.parquet")
+    pq.write_table(pa.Table.from_pylist(asked), tmp_path / "queries.parquet")
+    found = load(
+        entry(
+            tmp_path,
+            documents={
+                "files": "documents.parquet",
+                "id": "pid",
+                "text": "passage",
+                "where": {"dataset": "gov"},
+            },
+            queries={"files": "queries.parquet", "id": "qid", "text": "query", "where": {"dataset": "gov"}},
+            qrels={
+                "test": {
+                    "files": "queries.parquet",
+                    "query": "qid",
+                    "document": "answer_pids",
+                    "grade": 1,
+                    "where": {"dataset": ["gov", "court"]},
+                }
+            },
+        )  # fmt: skip
+    )
+    assert found.corpus.ids().to_pylist() == ["p1", "p3", "p5"]
+    assert judged(found) == {("q1", "p1", 1), ("q1", "p3", 1)}
+
+
+def test_graded_pairs_with_their_texts(tmp_path: Path) -> None:
+    """The layout of ESCI: one row a pair, with both texts; grades are letters; products come again and again."""
+    lines = [
+        "query_id,query,product_id,product_title,esci_label,split",
+        '7,"red, shoes",B1,Red shoes,E,test',
+        '7,"red, shoes",B2,"Blue ""shoes""",S,test',
+        "8,hats,B1,Red shoes,I,test",
+        "9,socks,B3,Socks,E,train",
+    ]
+    (tmp_path / "pairs.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    part = {"files": "pairs.csv.gz", "where": {"split": "test"}}
+    found = load(
+        entry(
+            tmp_path,
+            documents={
+                "files": "pairs.csv.gz",
+                "id": "product_id",
+                "text": "product_title",
+                "first": True,
+                "keep": [],
+            },
+            queries={**part, "id": "query_id", "text": "query", "first": True, "keep": ["split"]},
+            qrels={
+                "test": {
+                    **part,
+                    "query": "query_id",
+                    "document": "product_id",
+                    "grade": "esci_label",
+                    "grades": {"E": 3, "S": 2, "C": 1, "I": 0},
+                }
+            },
+        )  # fmt: skip
+    )
+    assert found.corpus.texts("{text}") == ["Red shoes", 'Blue "shoes"', "Socks"]
+    assert found.queries.texts("{text}") == ["red, shoes", "hats"]
+    assert judged(found) == {("7", "B1", 3), ("7", "B2", 2), ("8", "B1", 0)}
+    assert found.corpus.metadata_keys == set()
+
+
+def test_json_objects_templates_and_nested_keys(tmp_path: Path) -> None:
+    """Tools by name in one object, queries in an array somewhere in another, ids made of two columns."""
+    (tmp_path / "tools.json").write_text(json.dumps({"Maps": "finds ways", "Mail": "sends letters"}))
+    data = {"data": {"items": [{"n": 1, "year": 2024, "info": {"text": "a letter"}, "tool": "Mail"}]}}
+    (tmp_path / "asked.json").write_text(json.dumps(data))
+    part = {"files": "asked.json", "at": "data.items"}
+    found = load(
+        entry(
+            tmp_path,
+            documents={"files": "tools.json", "id": "key", "title": "key", "text": "value"},
+            queries={**part, "id": "{year}-{n}", "text": "info.text"},
+            qrels={"test": {**part, "query": "{year}-{n}", "document": "tool", "grade": 1}},
+        )
+    )
+    assert found.corpus.texts("{title}: {text}") == ["Maps: finds ways", "Mail: sends letters"]
+    assert judged(found) == {("2024-1", "Mail", 1)}
+    assert found.queries.column("year") == ["2024"]
+
+
+def test_lines_without_header_and_row_numbers(tmp_path: Path) -> None:
+    """Bitext: line i of one file is the translation of line i of the other."""
+    (tmp_path / "de.txt").write_text("Hallo\nGuten Tag\n")
+    (tmp_path / "en.txt").write_text("Hello\nGood day\n")
+    part = {"columns": ["line"]}
+    found = load(
+        entry(
+            tmp_path,
+            documents={**part, "files": "en.txt", "id": "{#}", "text": "line"},
+            queries={**part, "files": "de.txt", "id": "{#}", "text": "line"},
+            qrels={"test": {**part, "files": "de.txt", "query": "{#}", "document": "{#}", "grade": 1}},
+        )
+    )
+    assert judged(found) == {("0", "0", 1), ("1", "1", 1)}
+
+
+def test_candidates_of_a_column(tmp_path: Path) -> None:
+    rows = [{"id": "1", "question": "one", "pool": ["a", "b"], "gold": "a"}]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps({"id": d, "text": d}) + "\n" for d in "abc"))
+    found = load(
+        entry(
+            tmp_path,
+            documents={"files": "d.jsonl", "id": "id"},
+            queries={"files": "q.jsonl", "id": "id", "text": "question", "candidates": "pool"},
+            qrels={"test": {"files": "q.jsonl", "query": "id", "document": "gold", "grade": 1}},
+        )
+    )
+    assert found.candidates is not None
+    assert found.candidates.doc_rows.tolist() == [0, 1]
+
+
+def test_every_mistake_is_told(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("docid,body\n1,x\n2\n")
+    (tmp_path / "q.csv").write_text("qid,text,gold,label\n1,x,1,good\n")
+    layout: dict[str, Any] = {
+        "documents": {"files": "d.csv", "id": "docid", "text": "bdy"},
+        "queries": {"files": "q.csv", "id": "qid"},
+        "qrels": {"test": {"files": "q.csv", "query": "qid", "document": "gold", "grade": "label",
+                           "grades": {"bad": 0}}},
+    }  # fmt: skip
+    with pytest.raises(InputError) as caught:
+        load(entry(tmp_path, **layout))
+    said = str(caught.value)
+    assert "d.csv:2: there is no 'bdy' (for text) in this row (did you mean 'body'?)" in said
+    assert "d.csv:3: 1 fields where there are 2 columns" in said
+    assert "q.csv:2: grade 'good' is none of bad" in said
+    layout["queries"]["files"] = "queries.csv"
+    with pytest.raises(InputError, match=r"no file is called queries.csv"):
+        load(entry(tmp_path, **layout))
+    with pytest.raises(InputError, match="come together"):
+        load({"path": tmp_path, "format": "tables"})
+
+
+def test_tables_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    files = {
+        "data/docs.tsv": b"pid\tbody\np1\tone\n",
+        "data/asked.jsonl": hub.jsonl([{"qid": "q", "query": "x", "hit": "p1"}]),
+        "other/big.parquet": b"not fetched",
+    }
+    monkeypatch.setitem(hub.REPOS, "own/tables", files)
+    layout = TablesLayout.model_validate(
+        {
+            "documents": {"files": "data/docs.tsv", "id": "pid", "text": "body"},
+            "queries": {"files": "data/*.jsonl", "id": "qid", "text": "query"},
+            "qrels": {"test": {"files": "data/*.jsonl", "query": "qid", "document": "hit", "grade": 1}},
+        }
+    )
+    with hub.serving() as (endpoint, requests):
+        source = HubTables(
+            "own/tables",
+            layout,
+            revision=hub.commit_of("own/tables"),
+            endpoint=endpoint,
+            cache=tmp_path / "cache",
+        )
+        assert source.to_fetch() == (2, sum(len(files[n]) for n in files if n.startswith("data")))
+        (tmp_path / "out").mkdir()
+        builder = Builder(tmp_path / "out")
+        source.read(builder, progress=NoProgress())
+        builder.close()
+        assert builder.report.lines() == []
+        assert not [path for path in requests if path.endswith("big.parquet")]

@@ -7,7 +7,22 @@ import os
 
 import typer
 
-from seekbench.cli import compare, doctor, evaluate, leaderboard, ls, run, show, study, train, validate
+from seekbench.cli import (
+    compare,
+    diff,
+    doctor,
+    evaluate,
+    inspect,
+    leaderboard,
+    ls,
+    run,
+    select_tasks,
+    show,
+    study,
+    subsample,
+    train,
+    validate,
+)
 
 app = typer.Typer(
     name="seekbench",
@@ -41,6 +56,10 @@ app.command("run")(run.run)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("diff")(diff.diff)
+app.command("inspect")(inspect.inspect)
+app.command("subsample")(subsample.subsample)
+app.command("select-tasks")(select_tasks.select_tasks)
 app.command("validate")(validate.validate)
 app.command("ls")(ls.ls)
 app.command("show")(show.show)

@@ -1,0 +1,4 @@
+from seekbench.cli import common
+@common.handled
+def subsample() -> None:
+    return

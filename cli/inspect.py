@@ -22,7 +22,7 @@ SOME = 3
 def inspect(
     runs: Annotated[
         list[str],
-        typer.Argument(help="Run files or cells' result folders; PATH or NAME=PATH.", show_default=False),
+        typer.Argument(help="Run files or result folders of one dataset; PATH or NAME=PATH.", show_default=False),
     ],
     query: Annotated[list[str] | None, typer.Option("--query", "-q", help="Once a query's id.")] = None,
     worst: Annotated[
@@ -54,16 +54,9 @@ def inspect(
     import json
 
     from seekbench.analysis import failures
-    from seekbench.errors import InputError
 
     given = cases.cells_of(runs)
-    for file, cells in given:
-        if len(cells) > 1:
-            raise InputError(
-                f"there are {len(cells)} runs below it", where=file.key,
-                remedy=f"name one or more of them, e.g. {cells[0].run.parent}",
-            )  # fmt: skip
-    pairs = [(file, cells[0]) for file, cells in given]
+    pairs = [(file, cell) for file, cells in given for cell in cells]
     case = cases.case_of(
         [cell for _, cell in pairs], cases.names_of(pairs), metric, qrels=qrels, dataset=dataset, queries=queries,
         allow_mixed=allow_mixed,
@@ -182,14 +175,8 @@ def _side_by_side(case: Case, query: int, top: int, width: int) -> Grid:
     left = frozenset(i for i in range(1, len(columns)) if (i - 1) % 4 in (0, 3))
     notes = ["grade –: not judged"] if any("–" == c[1].shown for col in cells for c in col) else []
     grid = Grid(columns, lines, left=left, notes=notes)
-    if case.dataset is None:
-        keep = [i for i in range(len(columns)) if i not in texts]
-        grid = Grid(
-            [columns[i] for i in keep], [[line[i] for i in keep] for line in lines], notes=notes,
-            left=frozenset(j for j, i in enumerate(keep) if i in left),
-        )  # fmt: skip
-        texts = []
-    return fitted(grid, texts, width)
+    # Without texts, or room for them, their columns are left out.
+    return fitted(grid, texts, width if case.dataset is not None else 0, drop=True)
 
 
 def _grade(grade: int | None) -> str:

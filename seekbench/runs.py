@@ -133,6 +133,12 @@ class Run:
         keep = (self.doc_rows >= 0) & ~np.isin(keys, banned)
         return self._filtered(keep, k)
 
+    def restricted(self, documents: npt.NDArray[np.bool_]) -> Run:
+        """The hits on some documents alone; documents: bool, of each document row. Order is kept, so this is what a
+        search of these documents alone would rank, as deep as the hits go, where scores do not depend on the others."""
+        keep = (self.doc_rows >= 0) & documents[np.maximum(self.doc_rows, 0)]
+        return self._filtered(keep, self.k)
+
     def _filtered(self, keep: npt.NDArray[np.bool_], k: int) -> Run:
         by = np.argsort(~keep, axis=1, kind="stable")
         kept = np.take_along_axis(keep, by, axis=1)

@@ -132,16 +132,23 @@ def as_rich(grid: Grid, width: int | None = None) -> Any:
     return table
 
 
-def fitted(grid: Grid, texts: Iterable[int], width: int, *, least: int = 16) -> Grid:
-    """The grid with its columns of texts cut so that it is at most `width` characters wide, each to `least` or more."""
+def fitted(grid: Grid, texts: Iterable[int], width: int, *, least: int = 16, drop: bool = False) -> Grid:
+    """The grid with its columns of texts cut so that it is at most `width` characters wide.
+
+    Where less than `least` characters would be left of each, they are cut to that, or left out if `drop`.
+    """
     from rich.cells import cell_len
 
     chosen, cells = list(texts), grid.cells()
     rest = [i for i in range(len(grid.columns)) if i not in chosen]
     needed = sum(max(map(cell_len, [grid.columns[i], *(row[i].shown for row in cells)])) + 3 for i in rest)
-    room = max(least, (width - needed) // max(1, len(chosen)) - 3)
+    room = (width - needed) // max(1, len(chosen)) - 3
+    if drop and room < least:
+        left = frozenset(place for place, i in enumerate(rest) if i in grid.left)
+        return replace(grid, columns=[grid.columns[i] for i in rest], rows=[[r[i] for i in rest] for r in cells], left=left)
     rows = [
-        [replace(c, shown=cut(c.shown, room)) if i in chosen else c for i, c in enumerate(row)] for row in cells
+        [replace(c, shown=cut(c.shown, max(least, room))) if i in chosen else c for i, c in enumerate(row)]
+        for row in cells
     ]
     return replace(grid, rows=rows)
 

@@ -19,7 +19,8 @@ import numpy.typing as npt
 import orjson
 
 from seekbench.analysis.cases import Case, rescored
-from seekbench.collection import Dataset
+from seekbench.collection import Dataset, byte_order
+from seekbench.runs import Run
 from seekbench.statistics.correlation import kendall_tau, spearman, swapped
 
 Ints = npt.NDArray[np.int64]
@@ -103,7 +104,12 @@ def restricted(case: Case, sample: Sample) -> Case:
     """
     rows = _corpus_rows(case)
     there = np.where(rows >= 0, sample.documents[np.maximum(rows, 0)], False)
-    found = rescored(replace(case, runs=tuple(run.restricted(there) for run in case.runs)))
+    order = byte_order(case.doc_ids)
+    runs = []
+    for run in case.runs:
+        keep = (run.doc_rows >= 0) & there[np.maximum(run.doc_rows, 0)]
+        runs.append(Run.ranked(np.where(keep, run.doc_rows, -1), run.scores, order))
+    found = rescored(replace(case, runs=tuple(runs)))
     scores = np.full(found.scores.shape, np.nan)
     scores[sample.queries] = found.scores[sample.queries]
     return replace(found, scores=scores)

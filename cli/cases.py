@@ -28,7 +28,9 @@ METRIC = typer.Option(
     + "]",
 )
 SLICES = typer.Option("--slices", help="Kinds of queries on which it fails, by significance tests.")
-BY = typer.Option("--by", help="Slice by this alone: relevant, length, 'first word', 'words shared', a column.")
+BY = typer.Option(
+    "--by", help="Slice by this alone: relevant, length, 'first word', 'words shared', a column."
+)
 FEWEST = typer.Option("--min-slice", min=2, help="Queries that a slice must have to be tested.")
 ALPHA = typer.Option("--alpha", min=0.0001, max=0.5, help="Level of significance.")
 
@@ -117,14 +119,18 @@ def refuse_mixed(cells: Sequence[RunCell], names: Sequence[str], allow: bool) ->
                 f"{_label(theirs['id'], theirs['split'])}",
                 remedy="name results of one dataset",
             )
-        differ = [p for p in ("corpus", "queries", "qrels") if ours["hashes"].get(p) != theirs["hashes"].get(p)]
+        differ = [
+            p for p in ("corpus", "queries", "qrels") if ours["hashes"].get(p) != theirs["hashes"].get(p)
+        ]
         if differ and not allow:
             raise InputError(
                 f"{first_name} and {name} were made on different {', '.join(differ)} of {ours['id']}",
-                remedy="run both on the same data; --allow-mixed compares them all the same, by the first one's judgments",
+                remedy="run both on the same data; --allow-mixed compares them all the same, judged as the first one",
             )
         if differ:
-            notes.append(f"NOT COMPARABLE: {first_name} and {name} were made on different {', '.join(differ)}")
+            notes.append(
+                f"NOT COMPARABLE: {first_name} and {name} were made on different {', '.join(differ)}"
+            )
     return notes
 
 
@@ -157,7 +163,9 @@ def one_line(case: Case, rows: Sequence[int]) -> list[str]:
     return [" ".join(text.split()) for text in case.texts(rows)]
 
 
-def slices_grid(case: Case, found: Slicing, measure: int, systems: tuple[str, ...], alpha: float, most: int) -> Grid:
+def slices_grid(
+    case: Case, found: Slicing, measure: int, systems: tuple[str, ...], alpha: float, most: int
+) -> Grid:
     """Slices, the worst first, with all that fail and at most `most` others. systems: (system,) against the rest of the
     queries, or (baseline, system)."""
     from seekbench.analysis.failures import OVERLAP

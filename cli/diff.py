@@ -47,7 +47,10 @@ def diff(
     b: Annotated[str, RANKING],
     metric: Annotated[list[str] | None, cases.METRIC] = None,
     changed: Annotated[
-        int, typer.Option("--changed", "-n", min=0, help="How many of the queries that fell most, and that rose most.")
+        int,
+        typer.Option(
+            "--changed", "-n", min=0, help="How many of the queries that fell most, and that rose most."
+        ),
     ] = 3,
     slices: Annotated[bool, cases.SLICES] = False,
     by: Annotated[list[str] | None, cases.BY] = None,
@@ -91,7 +94,13 @@ def diff(
     for one, other in matched:
         names = cases.names_of([(first, one), (second, other)])
         case = cases.case_of(
-            [one, other], names, metric, qrels=qrels, dataset=dataset, queries=queries, allow_mixed=allow_mixed
+            [one, other],
+            names,
+            metric,
+            qrels=qrels,
+            dataset=dataset,
+            queries=queries,
+            allow_mixed=allow_mixed,
         )
         if len(matched) > 1 and not metric:
             case = _first_metric(case)
@@ -196,11 +205,14 @@ def _figures(found: list[_Found], systems: list[str], alpha: float, notes: list[
                 *([Text(f.case.label), Text(system)] if several else []), Text(c.measure),
                 Text(figures.number(c.means[0]), value=c.means[0]), Text(figures.number(c.means[1]), value=c.means[1]),
                 Text(figures.number(pair.delta, sign=True) + mark, value=pair.delta), figures.text_of(pair.interval),
-                Text(figures.p_text(pair.adjusted), value=pair.adjusted), Text(f"{pair.wins}/{pair.ties}/{pair.losses}"),
+                Text(figures.p_text(pair.adjusted), value=pair.adjusted),
+                Text(f"{pair.wins}/{pair.ties}/{pair.losses}"),
             ])  # fmt: skip
         said += [f"{f.case.label}: {line}" if several else line for line in f.case.notes]
     corrected = f", Holm-corrected over {len(found)} cells" if several else ""
-    said.append(f"▲ better, ▼ worse: paired t-test per query{corrected}, p < {alpha:g}; W/T/L: queries won, tied, lost")
+    said.append(
+        f"▲ better, ▼ worse: paired t-test per query{corrected}, p < {alpha:g}; W/T/L: queries won, tied, lost"
+    )
     title = (
         f"{len(found)} cells in both"
         if several
@@ -230,7 +242,7 @@ def _overlaps(found: list[_Found], systems: list[str], p: float, depth: int) -> 
             low, high = bootstrap_interval(values).tolist()
             rows.append([
                 Text(name), _mean_text(values), figures.text_of((low, high)),
-                *(Text(figures.number(float(np.quantile(values, q)) if len(values) else None, 3)) for q in (0.1, 0.5, 0.9)),
+                *(Text(figures.number(_quantile(values, q), 3)) for q in (0.1, 0.5, 0.9)),
                 Text(f"{len(values):,}"),
             ])  # fmt: skip
     columns = (
@@ -240,14 +252,20 @@ def _overlaps(found: list[_Found], systems: list[str], p: float, depth: int) -> 
     )
     top = ", ".join(f"{_same_top(f):,} of {len(f.case.query_ids):,}" for f in found[:1])
     notes = [
-        f"overlap@k: documents in the first k of both; RBO: extrapolated rank-biased overlap (Webber et al. 2010, eq. 32) "
-        f"and Kendall's tau of the common documents, both of the first {depth} hits",
+        f"overlap@k: documents in the first k of both; RBO: extrapolated rank-biased overlap (Webber et al. 2010, eq. "
+        f"32) and Kendall's tau of the common documents, both of the first {depth} hits",
     ]  # fmt: skip
     if several:
         notes.append(f"same top: queries whose first {found[0].k} documents are the same in the same order")
     else:
         notes.append(f"the first {found[0].k} documents are the same in the same order in {top} queries")
     return Grid(columns, rows, notes=notes, left=frozenset({0, 1} if several else {0}))
+
+
+def _quantile(values: npt.NDArray[np.float64], share: float) -> float | None:
+    import numpy as np
+
+    return float(np.quantile(values, share)) if len(values) else None
 
 
 def _mean_text(values: Any) -> Any:

@@ -22,7 +22,9 @@ SOME = 3
 def inspect(
     runs: Annotated[
         list[str],
-        typer.Argument(help="Run files or result folders of one dataset; PATH or NAME=PATH.", show_default=False),
+        typer.Argument(
+            help="Run files or result folders of one dataset; PATH or NAME=PATH.", show_default=False
+        ),
     ],
     query: Annotated[list[str] | None, typer.Option("--query", "-q", help="Once a query's id.")] = None,
     worst: Annotated[
@@ -39,7 +41,8 @@ def inspect(
     dataset: Annotated[str | None, cases.DATASET] = None,
     queries: Annotated[Path | None, figures.QUERIES] = None,
     allow_mixed: Annotated[
-        bool, typer.Option("--allow-mixed", help="Show results of different data side by side, marked as such.")
+        bool,
+        typer.Option("--allow-mixed", help="Show results of different data side by side, marked as such."),
     ] = False,
     format: Annotated[ReportFormat, figures.FORMAT] = ReportFormat.table,
     json_: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
@@ -135,11 +138,15 @@ def _query(case: Case, query: int, top: int, width: int) -> list[Grid]:
     relevant = [(row, grade) for row, grade in judged if grade > 0]
     rows = []
     for (row, grade), words in zip(relevant, cases.one_line(case, [r for r, _ in relevant]), strict=True):
-        shown = [Text("not found" if row not in r else f"{r[row]:,}", r.get(row, top + 1) <= top) for r in ranks]
+        shown = [
+            Text("not found" if row not in r else f"{r[row]:,}", r.get(row, top + 1) <= top) for r in ranks
+        ]
         rows.append([Text(case.doc_id(row)), Text(str(grade)), *shown, Text(words)])
     columns = ["relevant document", "grade", *(f"rank {name}" for name in case.systems), "text"]
     notes = [f"{len(judged) - len(relevant)} more documents are judged, as not relevant"]
-    grid = Grid(columns, rows, left=frozenset({0, len(columns) - 1}), notes=notes if len(judged) > len(rows) else ())
+    grid = Grid(
+        columns, rows, left=frozenset({0, len(columns) - 1}), notes=notes if len(judged) > len(rows) else ()
+    )
     grids.append(fitted(grid, [len(columns) - 1], width))
     grids.append(_side_by_side(case, query, top, width))
     return grids
@@ -173,7 +180,7 @@ def _side_by_side(case: Case, query: int, top: int, width: int) -> Grid:
             line += column[rank] if rank < len(column) else empty
         lines.append(line)
     left = frozenset(i for i in range(1, len(columns)) if (i - 1) % 4 in (0, 3))
-    notes = ["grade –: not judged"] if any("–" == c[1].shown for col in cells for c in col) else []
+    notes = ["grade –: not judged"] if any(c[1].shown == "–" for col in cells for c in col) else []
     grid = Grid(columns, lines, left=left, notes=notes)
     # Without texts, or room for them, their columns are left out.
     return fitted(grid, texts, width if case.dataset is not None else 0, drop=True)
@@ -193,7 +200,8 @@ def _as_json(case: Case, query: int, top: int) -> dict[str, Any]:
         scores = case.runs[i].scores[query, : len(rows)].tolist()
         hits[name] = [
             {
-                "rank": rank, "doc_id": case.doc_id(row), "score": score, "grade": grades.get(row), "text": text or None,
+                "rank": rank, "doc_id": case.doc_id(row), "score": score, "grade": grades.get(row),
+                "text": text or None,
             }
             for rank, (row, score, text) in enumerate(zip(rows, scores, case.texts(rows), strict=True), 1)
         ]  # fmt: skip

@@ -40,13 +40,16 @@ def select_tasks(
     min_spearman: Annotated[
         float | None,
         typer.Option(
-            min=-1.0, max=1.0, help="Remove a task that is predicted as well.  [default: 0.95, none with --keep]"
+            min=-1.0,
+            max=1.0,
+            help="Remove a task that is predicted as well.  [default: 0.95, none with --keep]",
         ),
     ] = None,
     max_error: Annotated[
         float | None,
         typer.Option(
-            min=0.0, help="Squared error, in variances, of a task to remove.  [default: 0.2, none with --keep]"
+            min=0.0,
+            help="Squared error, in variances, of a task to remove.  [default: 0.2, none with --keep]",
         ),
     ] = None,
     always: Annotated[list[str] | None, typer.Option(help="Once a task that always stays.")] = None,
@@ -56,7 +59,9 @@ def select_tasks(
     seed: Annotated[int, typer.Option(min=0, help="Of the held-out systems, and of the random sets.")] = 13,
     suite: Annotated[
         str | None,
-        typer.Option(help="The tasks of a suite, whose groups are one task, e.g. beir (`seekbench ls suites`)."),
+        typer.Option(
+            help="The tasks of a suite, whose groups are one task, e.g. beir (`seekbench ls suites`)."
+        ),
     ] = None,
     incomplete: Annotated[
         Incomplete, typer.Option(help="What is left out where a score is missing.")
@@ -100,7 +105,11 @@ def select_tasks(
         )
         lines += [(group, len(rows), ranking, own, random[ranking]) for ranking, own in by.items()]
     if json_ or format is ReportFormat.json:
-        typer.echo(json.dumps(figures.plain(_as_json(table, found, lines, chosen, checked)), indent=2, ensure_ascii=False))
+        typer.echo(
+            json.dumps(
+                figures.plain(_as_json(table, found, lines, chosen, checked)), indent=2, ensure_ascii=False
+            )
+        )
         return
     figures.show([_removed(table, found), _agreement(table, found, lines)], figures.Format(format.value))
 
@@ -112,12 +121,16 @@ def _locked(always: list[str], table: ScoreTable, keep: int | None) -> set[int]:
     for task in always:
         if task not in table.tasks:
             report.extend(
-                InputError(f"no task '{task}'", where="--always", remedy=did_you_mean(task, table.tasks)).report
+                InputError(
+                    f"no task '{task}'", where="--always", remedy=did_you_mean(task, table.tasks)
+                ).report
             )
     if keep is not None and keep > len(table.tasks):
         report.error("keep", f"there are only {len(table.tasks)} tasks", where="--keep")
     if keep is not None and len(set(always)) > keep:
-        report.error("always", f"{len(set(always))} tasks always stay, more than --keep {keep}", where="--always")
+        report.error(
+            "always", f"{len(set(always))} tasks always stay, more than --keep {keep}", where="--always"
+        )
     report.raise_if_errors()
     return {table.tasks.index(task) for task in always}
 
@@ -138,17 +151,18 @@ def _removed(table: ScoreTable, found: Selection) -> Grid:
     rows: list[list[Any]] = []
     for place, p in enumerate(found.removed, 1):
         rows.append([
-            Text(str(place)), Text(table.tasks[p.task]), Text(f"{p.rho:.4f}", value=p.rho), Text(f"{p.r:.4f}", value=p.r),
-            Text(f"{p.error:.4f}", value=p.error),
+            Text(str(place)), Text(table.tasks[p.task]), Text(f"{p.rho:.4f}", value=p.rho),
+            Text(f"{p.r:.4f}", value=p.r), Text(f"{p.error:.4f}", value=p.error),
         ])  # fmt: skip
     notes = [
-        "each as predicted, when it was removed, by linear regression on the tasks then left, the system itself left out; "
-        "error: mean squared, in variances of the scores",
+        "each as predicted, when it was removed, by linear regression on the tasks then left, the system itself left "
+        "out; error: mean squared, in variances of the scores",
         f"kept: {', '.join(table.tasks[t] for t in found.kept)}",
     ]
     if found.stop is not None:
         notes.append(
-            f"next would have been {table.tasks[found.stop.task]}: rho {found.stop.rho:.4f}, error {found.stop.error:.4f}"
+            f"next would have been {table.tasks[found.stop.task]}: rho {found.stop.rho:.4f}, "
+            f"error {found.stop.error:.4f}"
         )
     title = f"{len(found.kept)} of {len(table.tasks)} tasks kept, {len(table.systems)} systems"
     return Grid(["#", "removed task", "rho", "r", "error"], rows, title=title, notes=[*notes, *table.notes],
@@ -171,15 +185,17 @@ def _agreement(table: ScoreTable, found: Selection, lines: list[Any]) -> Grid:
         ])  # fmt: skip
     columns = ["systems", "count", "ranking", "rho", "tau", "tau of random", "5% to 95%", "beaten"]
     notes = [
-        f"order of the systems by the {len(found.kept)} tasks kept beside that by all {len(table.tasks)}: Spearman's rho, "
-        f"Kendall's tau-b; random: {DRAWS} sets of as many tasks; beaten: the share of them with a lower tau",
+        f"order of the systems by the {len(found.kept)} tasks kept beside that by all {len(table.tasks)}: Spearman's "
+        f"rho, Kendall's tau-b; random: {DRAWS} sets of as many tasks; beaten: the share of them with a lower tau",
         "estimate: the mean over all tasks, predicted from the tasks kept by least squares on the selecting systems",
         "the tasks kept are part of all tasks, which alone makes the two alike",
     ]
     return Grid(columns, rows, notes=notes, left=frozenset({0, 2}))
 
 
-def _as_json(table: ScoreTable, found: Selection, lines: list[Any], chosen: Any, checked: Any) -> dict[str, Any]:
+def _as_json(
+    table: ScoreTable, found: Selection, lines: list[Any], chosen: Any, checked: Any
+) -> dict[str, Any]:
     from dataclasses import asdict
 
     import numpy as np

@@ -34,7 +34,8 @@ def subsample(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The folder to write, in BEIR's layout.", show_default=False)
+        Path,
+        typer.Option("--output", "-o", help="The folder to write, in BEIR's layout.", show_default=False),
     ],
     depth: Annotated[int, typer.Option(min=1, help="Hits of each pooled run and query that are kept.")] = 250,
     pool: Annotated[
@@ -47,7 +48,9 @@ def subsample(
     metric: Annotated[str, typer.Option("--metric", "-m", help="What systems are ranked by.")] = "ndcg@10",
     rerun: Annotated[
         list[Path] | None,
-        typer.Option(help="Results of the same systems on the folder, from an earlier call: added to the report."),
+        typer.Option(
+            help="Results of the same systems on the folder, from an earlier call: added to the report."
+        ),
     ] = None,
     format: Annotated[ReportFormat, figures.FORMAT] = ReportFormat.table,
     json_: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
@@ -83,7 +86,9 @@ def subsample(
         "queries": queries,
         "random": random,
         "seed": seed,
-        "runs": [_run_of(name, cell, i in places) for i, (name, cell) in enumerate(zip(names, cells, strict=True))],
+        "runs": [
+            _run_of(name, cell, i in places) for i, (name, cell) in enumerate(zip(names, cells, strict=True))
+        ],
     }
     facts = _written(output, case, sample, recipe)
     found = sampling.report(case, sample, places, depth=depth)
@@ -251,7 +256,8 @@ def _rerun(
         for cell in below(folder):
             record = cell.record
             if record is None or any(
-                record["dataset"]["hashes"].get(p) != facts["made"]["hashes"][p] for p in ("corpus", "queries", "qrels")
+                record["dataset"]["hashes"].get(p) != facts["made"]["hashes"][p]
+                for p in ("corpus", "queries", "qrels")
             ):
                 continue
             of_it += 1
@@ -285,7 +291,9 @@ def _grids(
     columns += ["run anew"] if again is not None else []
     figures_of = [found.before, *([found.same_queries] if drawn else []), found.after, found.left_out]
     figures_of += [again] if again is not None else []
-    order = np.argsort(-found.before if not case.measures[0].definition.lower else found.before, kind="stable")
+    order = np.argsort(
+        -found.before if not case.measures[0].definition.lower else found.before, kind="stable"
+    )
     rows = []
     for i in order.tolist():
         cells = [Text(figures.number(float(v[i])), value=float(v[i])) for v in figures_of]
@@ -296,15 +304,19 @@ def _grids(
         f"{d['random']:,} random), {facts['queries']['kept']:,} of {facts['queries']['of']:,} queries"
     )
     notes = [
-        f"{case.measures[0].name}. restricted: each run's hits on the kept documents alone, which is exact for scores that "
-        "hang on query and document alone, an approximation for BM25 and other scores that hang on the corpus",
+        f"{case.measures[0].name}. restricted: each run's hits on the kept documents alone, exact where a score hangs on "
+        "query and document alone, an approximation where it hangs on the corpus (BM25) or on other hits (fusion)",
         "left out: restricted to a collection pooled without that system",
     ]
     short = [f"{case.systems[i]} {n:,}" for i, n in enumerate(found.short.tolist()) if n]
     if short:
-        notes.append(f"queries whose run ends before its restricted list is full (scores too low): {', '.join(short)}")
+        notes.append(
+            f"queries whose run ends before its restricted list is full (scores too low): {', '.join(short)}"
+        )
     if facts["exclude"] != "none":
-        notes.append(f"the dataset excludes documents ({facts['exclude']}): say so in the config of the new one")
+        notes.append(
+            f"the dataset excludes documents ({facts['exclude']}): say so in the config of the new one"
+        )
     grids = [Grid(columns, rows, title=title, notes=[*notes, *case.notes], left=frozenset({0, 1}))]
     lines = []
     conditions = [("same queries, whole collection", found.same_queries)] if drawn else []
@@ -320,9 +332,14 @@ def _grids(
             f"pooled without one, worst of {len(every)}", worst.tau, worst.rho, f"{worst.swaps} of {worst.pairs}",
             max(a.largest for a in every),
         ))  # fmt: skip
-    said = ["order of the systems on the whole collection beside that on the sample: Kendall's tau-b, Spearman's rho"]
-    if len(case.systems) < FEWEST_SYSTEMS:
-        said.append(f"{len(case.systems)} systems: correlations of fewer than {FEWEST_SYSTEMS} say little")
+    said = [
+        "order of the systems on the whole collection beside that on the sample: Kendall's tau-b, Spearman's rho"
+    ]
+    fewest = min(int((~np.isnan(scores)).sum()) for _, scores in conditions)
+    if fewest < FEWEST_SYSTEMS:
+        said.append(
+            f"correlations of fewer than {FEWEST_SYSTEMS} systems say little; here some are of {fewest}"
+        )
     heads = ["against the whole", "tau", "rho", "swapped pairs", "largest change"]
     grids.append(Grid(heads, lines, notes=said))
     return grids
@@ -345,7 +362,8 @@ def _as_json(
     from seekbench.analysis.subsample import agreement
 
     scores = {
-        "whole": found.before, "same_queries": found.same_queries, "restricted": found.after, "left_out": found.left_out,
+        "whole": found.before, "same_queries": found.same_queries, "restricted": found.after,
+        "left_out": found.left_out,
         **({"run_anew": again} if again is not None else {}),
     }  # fmt: skip
     return {

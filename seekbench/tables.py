@@ -145,7 +145,12 @@ def fitted(grid: Grid, texts: Iterable[int], width: int, *, least: int = 16, dro
     room = (width - needed) // max(1, len(chosen)) - 3
     if drop and room < least:
         left = frozenset(place for place, i in enumerate(rest) if i in grid.left)
-        return replace(grid, columns=[grid.columns[i] for i in rest], rows=[[r[i] for i in rest] for r in cells], left=left)
+        return replace(
+            grid,
+            columns=[grid.columns[i] for i in rest],
+            rows=[[r[i] for i in rest] for r in cells],
+            left=left,
+        )
     rows = [
         [replace(c, shown=cut(c.shown, max(least, room))) if i in chosen else c for i, c in enumerate(row)]
         for row in cells

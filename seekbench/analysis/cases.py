@@ -97,8 +97,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Judged:
-    """Which queries count, and their judgments by id. query_ids: in the order of rows; query: int64 [judgments], rows of
-    queries; doc: arrow large_string [judgments]; grades: int32 [judgments]."""
+    """Which queries count, and their judgments by id. query_ids: in the order of rows; query: int64 [judgments],
+    rows of queries; doc: arrow large_string [judgments]; grades: int32 [judgments]."""
 
     query_ids: list[str]
     query: Ints

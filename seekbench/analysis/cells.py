@@ -27,7 +27,9 @@ class RunCell:
     @property
     def dataset(self) -> tuple[str, str] | None:
         """(id, split), None where no record tells."""
-        return None if self.record is None else (self.record["dataset"]["id"], self.record["dataset"]["split"])
+        return (
+            None if self.record is None else (self.record["dataset"]["id"], self.record["dataset"]["split"])
+        )
 
     @property
     def key(self) -> CellKey | None:
@@ -82,7 +84,9 @@ def by_key(cells: Sequence[RunCell], where: str) -> dict[CellKey, RunCell]:
     return out
 
 
-def pairs(a: Sequence[RunCell], b: Sequence[RunCell], where: tuple[str, str]) -> list[tuple[RunCell, RunCell]]:
+def pairs(
+    a: Sequence[RunCell], b: Sequence[RunCell], where: tuple[str, str]
+) -> list[tuple[RunCell, RunCell]]:
     """What of two sides belongs together: two single cells, or the cells of the same dataset, split and system.
 
     where: what the user calls the sides. Raises InputError where nothing does.
@@ -110,4 +114,6 @@ def _said(dataset: tuple[str, str]) -> str:
 
 def _names(cells: Mapping[CellKey, RunCell]) -> str:
     names = [f"{cell.name} on {_said(cell.dataset)}" for cell in cells.values() if cell.dataset]
-    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "") if names else "runs without a result.json"
+    return (
+        ", ".join(names[:4]) + (", ..." if len(names) > 4 else "") if names else "runs without a result.json"
+    )

@@ -61,7 +61,9 @@ class Slicing:
     fewest: int
 
 
-def against_rest(case: Case, measure: int, system: int, parts: Sequence[Slice], fewest: int = FEWEST) -> Slicing:
+def against_rest(
+    case: Case, measure: int, system: int, parts: Sequence[Slice], fewest: int = FEWEST
+) -> Slicing:
     """Is the system worse on a slice than on the other queries? Welch's t-test of the two sets of queries."""
     scores = case.scores[:, measure, system]
     kept, untested = _large(parts, ~np.isnan(scores), fewest)
@@ -71,7 +73,9 @@ def against_rest(case: Case, measure: int, system: int, parts: Sequence[Slice], 
         mine = scores[inside & ~np.isnan(scores)]
         test = welch(mine, rest)
         found.append(
-            SliceTest(part, len(mine), float(mine.mean()), float(rest.mean()), None, test.delta, test.interval, test.p, 1)
+            SliceTest(
+                part, len(mine), float(mine.mean()), float(rest.mean()), None, test.delta, test.interval, test.p, 1
+            )
         )  # fmt: skip
     return Slicing(_corrected(found, case.measures[measure].definition.lower), untested, fewest)
 

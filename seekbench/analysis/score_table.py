@@ -31,8 +31,11 @@ class ScoreTable:
 def read(
     paths: Sequence[Path], *, metric: str | None = None, suite: str | None = None, incomplete: Incomplete = "systems"
 ) -> ScoreTable:  # fmt: skip
-    """Every dataset is a task, also each forum of CQADupStack, unless a suite tells which are one. incomplete: whether systems that lack a task are left out, or
-    tasks that a system lacks. Raises InputError as `sources.load` does, and where too little is left."""
+    """Every dataset is a task, also each forum of CQADupStack, unless a suite tells which are one.
+
+    incomplete: whether systems that lack a task are left out, or tasks that a system lacks. Raises InputError as
+    `sources.load` does, and where too little is left.
+    """
     board = table.build(sources.load(paths), metric=metric, suite=suite, expand=suite is None)
     if board.mixed:
         raise InputError("the datasets have different main metrics", where="--metric", remedy="name one")
@@ -40,15 +43,21 @@ def read(
     systems = [row.system for row in board.rows]
     tasks = [column.name for column in board.columns]
     found = np.array(
-        [[np.nan if c.score is None or not c.comparable else sign * c.score for c in row.cells] for row in board.rows],
+        [
+            [np.nan if c.score is None or not c.comparable else sign * c.score for c in row.cells]
+            for row in board.rows
+        ],
         dtype=np.float64,
     ).reshape(len(systems), len(tasks))
     missing = np.isnan(found)
     notes = []
-    rows, columns = np.ones(len(systems), np.bool_), np.ones(len(tasks), np.bool_)
+    rows: npt.NDArray[np.bool_] = np.ones(len(systems), np.bool_)
+    columns: npt.NDArray[np.bool_] = np.ones(len(tasks), np.bool_)
     if missing.any() and incomplete == "systems":
         rows = ~missing.any(axis=1)
-        notes.append(f"left out, as they lack a score: {_some([s for s, k in zip(systems, rows, strict=True) if not k])}")
+        notes.append(
+            f"left out, as they lack a score: {_some([s for s, k in zip(systems, rows, strict=True) if not k])}"
+        )
     elif missing.any():
         columns = ~missing.any(axis=0)
         notes.append(
@@ -57,7 +66,9 @@ def read(
     if rows.sum() < 4 or columns.sum() < 3:
         raise InputError(
             f"{rows.sum()} systems have all of {columns.sum()} tasks; 4 systems and 3 tasks are needed",
-            remedy="--incomplete tasks leaves out tasks instead" if incomplete == "systems" and missing.any() else "",
+            remedy="--incomplete tasks leaves out tasks instead"
+            if incomplete == "systems" and missing.any()
+            else "",
         )
     return ScoreTable(
         tuple(s for s, k in zip(systems, rows, strict=True) if k),

@@ -3,8 +3,8 @@ runs.
 
 MMTEB made its large retrieval tasks smaller in this way: the first 250 documents a query of BM25, multilingual-e5-large
 and e5-mistral-7b-instruct, all relevant documents, and up to 1,000 queries drawn at random (Enevoldsen et al. 2025,
-arXiv 2502.13595; github.com/embeddings-benchmark/mteb pull request 1236). Whatever the runs of the pool find at their top stays
-in the collection, so their own scores hardly change: what tells is a system that had no part in the pool.
+arXiv 2502.13595; github.com/embeddings-benchmark/mteb pull request 1236). Whatever the runs of the pool find at
+their top stays in the collection, so their own scores hardly change: what tells is a system that had no part in the pool.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ FEWEST_SYSTEMS = 5
 
 @dataclass(frozen=True)
 class Sample:
-    """queries: int64 rows of the queries kept, ascending. documents: bool [corpus]; relevant, pooled, random: int64 rows
-    of the documents that are kept as such, each under the first that applies."""
+    """queries: int64 rows of the queries kept, ascending. documents: bool [corpus]; relevant, pooled, random: int64
+    rows of the documents that are kept as such, each under the first that applies."""
 
     queries: Ints
     documents: Mask
@@ -47,9 +47,10 @@ class Sample:
 
 
 def draw(
-    case: Case, pool: Sequence[int], *, depth: int = DEPTH, queries: int | None = None, random: int = 0, seed: int = SEED
+    case: Case, pool: Sequence[int], *, depth: int = DEPTH, queries: int | None = None, random: int = 0,
+    seed: int = SEED,
 ) -> Sample:  # fmt: skip
-    """Draws queries, and takes the documents relevant to them, the first `depth` of the pool's runs, and `random` others.
+    """Draws queries; takes the documents relevant to them, the first `depth` of the pool's runs, and `random` others.
 
     case: with its dataset; pool: systems (places). queries, random: drawn without replacement by numpy's PCG64 of the
     seed; all if None or more than there are. Every document of grade 1 or more that the corpus has is kept.
@@ -150,10 +151,10 @@ def agreement(before: npt.ArrayLike, after: npt.ArrayLike) -> Agreement:
 
 @dataclass(frozen=True)
 class Report:
-    """Mean scores, float64 [systems], of the first measure. before: on the whole collection; same_queries: on it, with the
-    sample's queries alone; after: restricted to the sample; left_out: restricted to the sample whose pool lacks the
-    system (what `after` is for a system that was in no pool); NaN where that leaves no pool. without: per system of the
-    pool, the agreement of all systems' scores on the sample pooled without it. short: queries whose list is too short."""
+    """Mean scores, float64 [systems], of the first measure. before: on the whole collection; same_queries: on it, with
+    the sample's queries alone; after: restricted to the sample; left_out: restricted to the sample whose pool lacks the
+    system (what `after` is for a system that was in no pool); NaN where that leaves no pool. without: per system of
+    the pool, the agreement of all systems' scores on the sample pooled without it. short: `short_lists`."""
 
     before: Floats
     same_queries: Floats
@@ -178,7 +179,9 @@ def report(case: Case, sample: Sample, pool: Sequence[int], *, depth: int = DEPT
         alone = _means(restricted(case, of_pool(sample, case, others, depth=depth)))
         left_out[system] = alone[system]
         without[system] = agreement(before, alone)
-    return Report(before, same, after, left_out, without, short_lists(case, narrowed, sample, measure.k or depth))
+    return Report(
+        before, same, after, left_out, without, short_lists(case, narrowed, sample, measure.k or depth)
+    )
 
 
 def _means(case: Case) -> Floats:
@@ -209,7 +212,9 @@ def write(folder: Path, case: Case, sample: Sample) -> dict[str, int]:
                     left += 1
                     continue
                 kept += 1
-                id = qrels.absent_ids[row - qrels.corpus_size] if absent else dataset.corpus.ids()[row].as_py()
+                id = (
+                    qrels.absent_ids[row - qrels.corpus_size] if absent else dataset.corpus.ids()[row].as_py()
+                )
                 out.write(f"{ids[query].as_py()}\t{id}\t{grade}\n")
     return {"kept": kept, "left_out": left}
 

@@ -1,7 +1,7 @@
 """Fewer tasks that rank systems as all do: those that the others predict best are removed, one after the other.
 
-MMTEB's selection (Enevoldsen et al. 2025, arXiv 2502.13595; mteb/task_selection.py before mteb 2): a system's score on a
-task is predicted by linear regression on its scores on the other tasks, fitted to the other systems; the task whose
+MMTEB's selection (Enevoldsen et al. 2025, arXiv 2502.13595; mteb/task_selection.py before mteb 2): a system's score on
+a task is predicted by linear regression on its scores on the other tasks, fitted to the other systems; the task whose
 predictions have the highest Spearman correlation with its scores is removed, while that is at least 0.95 and the mean
 squared error of the z-scored predictions at most 0.2.
 """
@@ -27,8 +27,8 @@ _LEVERAGE = 1 - 1e-6
 
 @dataclass(frozen=True)
 class Predicted:
-    """How well the other tasks predict a task (its place). rho, r: Spearman's and Pearson's correlation of predicted and
-    actual scores; error: mean squared error in units of the scores' variance."""
+    """How well the other tasks predict a task (its place). rho, r: Spearman's and Pearson's correlation of predicted
+    and actual scores; error: mean squared error in units of the scores' variance."""
 
     task: int
     rho: float
@@ -102,9 +102,12 @@ def select(
     most: error, up to which a task is removed; locked: tasks that always stay.
     """
     table = np.asarray(scores, dtype=np.float64)
-    left, removed = list(range(table.shape[1])), []
+    left = list(range(table.shape[1]))
+    removed: list[Predicted] = []
     while len(left) > max(2, keep):
-        found = [predicted(table, task, [t for t in left if t != task]) for task in left if task not in locked]
+        found = [
+            predicted(table, task, [t for t in left if t != task]) for task in left if task not in locked
+        ]
         # The first of equals, so that the order of the tasks decides.
         found.sort(key=lambda p: (-p.rho, p.error))
         good = [p for p in found if p.rho >= least and p.error <= most]
@@ -124,12 +127,14 @@ class Ranking:
     rho: float
 
 
-def rankings(scores: npt.ArrayLike, kept: Sequence[int], others: npt.ArrayLike | None = None) -> dict[str, Ranking]:
+def rankings(
+    scores: npt.ArrayLike, kept: Sequence[int], others: npt.ArrayLike | None = None
+) -> dict[str, Ranking]:
     """Agreement of what the tasks kept say with the mean over all tasks, or with MMTEB's Borda count of all.
 
     scores: float64 [systems, tasks]; others: of other systems, to fit the estimate to. `mean`, `Borda`: over the tasks
-    kept; `estimate`: the mean over all tasks as least squares predict it from the tasks kept, fitted to the other systems,
-    or without them to all systems but the one that is predicted.
+    kept; `estimate`: the mean over all tasks as least squares predict it from the tasks kept, fitted to the other
+    systems, or without them to all systems but the one that is predicted.
     """
     table = np.asarray(scores, dtype=np.float64)
     part, whole = table[:, list(kept)], table.mean(axis=1)

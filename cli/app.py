@@ -12,6 +12,7 @@ from seekbench.cli import (
     diff,
     doctor,
     evaluate,
+    fetch,
     inspect,
     leaderboard,
     ls,
@@ -19,6 +20,7 @@ from seekbench.cli import (
     select_tasks,
     show,
     study,
+    submit,
     subsample,
     train,
     validate,
@@ -63,7 +65,9 @@ app.command("select-tasks")(select_tasks.select_tasks)
 app.command("validate")(validate.validate)
 app.command("ls")(ls.ls)
 app.command("show")(show.show)
+app.command("fetch")(fetch.fetch)
 app.command("leaderboard")(leaderboard.leaderboard)
+app.command("submit")(submit.submit)
 app.command("doctor")(doctor.doctor)
 app.add_typer(study.app, name="study")
 

@@ -48,7 +48,7 @@ def show(
         typer.echo(catalogue.card_text(name))
         found = True
     if name in suites.names():
-        typer.echo(suites.path_of(name).read_text(encoding="utf-8"), nl=False)
+        typer.echo(suites.text(name), nl=False)
         found = True
     if name in registry.known():
         _show_retriever(name)
@@ -72,6 +72,7 @@ def show(
         return
     known = [
         *catalogue.names(),
+        *suites.names(),
         *registry.known(),
         *docids.known(),
         *shipped,

@@ -304,8 +304,8 @@ def _grids(
         f"{d['random']:,} random), {facts['queries']['kept']:,} of {facts['queries']['of']:,} queries"
     )
     notes = [
-        f"{case.measures[0].name}. restricted: each run's hits on the kept documents alone, exact where a score hangs on "
-        "query and document alone, an approximation where it hangs on the corpus (BM25) or on other hits (fusion)",
+        f"{case.measures[0].name}. restricted: each run's hits on the kept documents alone, exact where a score hangs "
+        "on query and document alone, an approximation where it hangs on the corpus (BM25) or on other hits (fusion)",
         "left out: restricted to a collection pooled without that system",
     ]
     short = [f"{case.systems[i]} {n:,}" for i, n in enumerate(found.short.tolist()) if n]

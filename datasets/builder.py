@@ -348,6 +348,7 @@ class Builder:
         )
         self._queries = _Side(folder / "queries.arrow", "query", self.report, optional=("metadata",))
         self._splits: dict[str, _Split] = {}
+        self._candidates: _Table | None = None
         self._float_grades: set[str] = set()
 
     def document(
@@ -415,6 +416,13 @@ class Builder:
             self._splits[split] = _Split(self.folder / f"judgments.{split}.tmp")
         self._splits[split].add(query_id, doc_id, number, where, line)
 
+    def candidates(self, query_id: str, doc_ids: Sequence[str]) -> None:
+        """The only documents that may be retrieved for a query, in addition to those that it was given before."""
+        if self._candidates is None:
+            self._candidates = _Table(self.folder / "candidates.arrow", ("query_id", "doc_id"))
+        if doc_ids:
+            self._candidates.write({"query_id": [query_id] * len(doc_ids), "doc_id": list(doc_ids)})
+
     @property
     def counts(self) -> dict[str, int]:
         """Documents and queries so far."""
@@ -445,6 +453,8 @@ class Builder:
             )
         if self._splits:
             self._unjudged(judged, query_ids)
+        if self._candidates is not None:
+            self._candidates.close()
         self.report.raise_if_errors()
         np.save(self.folder / "corpus.order.npy", byte_order(document_ids))
         np.save(self.folder / "queries.order.npy", byte_order(query_ids))
@@ -456,6 +466,7 @@ class Builder:
             "identical_documents": identical,
             "unjudged_queries": int((~judged).sum()),
             "splits": splits,
+            "candidates": None if self._candidates is None else self._candidates.rows,
             "hashes": {
                 name: Records.open(self.folder / f"{name}.arrow").content_hash
                 for name in ("corpus", "queries")

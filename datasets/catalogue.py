@@ -53,6 +53,27 @@ def listing() -> list[tuple[str, str]]:
     return list(titles().items())
 
 
+def is_known(name: str) -> bool:
+    """Whether a name is that of one dataset: of a card, or a task of MTEB."""
+    from seekbench.datasets import mteb_tasks
+
+    return name in _files() or (mteb_tasks.is_name(name) and mteb_tasks.is_one(name))
+
+
+def expanded(name: str) -> list[str]:
+    """The datasets that a name means: itself, a suite's, or the subsets of a task of MTEB. Raises InputError for an
+    unknown name, with the nearest one."""
+    from seekbench.datasets import mteb_tasks, suites
+
+    if name in _files():
+        return [name]
+    if name in suites.names():
+        return suites.suite(name).datasets
+    if mteb_tasks.is_name(name):
+        return mteb_tasks.names_of(name)
+    raise InputError(f"there is no dataset '{name}'", remedy=did_you_mean(name, [*_files(), *suites.names()]))
+
+
 def path_of(name: str) -> Path:
     """The card's file. Raises InputError for an unknown name, with the nearest one."""
     files = _files()
@@ -67,8 +88,11 @@ def card(name: str) -> Card:
     import yaml
     from pydantic import ValidationError
 
+    from seekbench.datasets import mteb_tasks
     from seekbench.datasets.spec import Card
 
+    if mteb_tasks.is_name(name):
+        return mteb_tasks.card(name)
     path = path_of(name)
     try:
         found = Card.model_validate(yaml.load(path.read_bytes(), yaml.CSafeLoader))
@@ -85,14 +109,25 @@ def card_text(name: str) -> str:
 
 
 def parse(entry: Any, *, base: Path | None = None) -> list[DatasetSpec]:
-    """The datasets that an entry of a config means (one today; the name of a suite would mean several).
+    """The datasets that an entry of a config means: one, or those of a suite or of a task with subsets.
 
     base: the folder that relative paths start from. Raises InputError with all mistakes of the entry; each
     problem's `where` is the key that is wrong, or '' for the entry as a whole.
     """
     from seekbench.datasets.resolve import resolve
+    from seekbench.datasets.spec import NamedSpec, parse_spec
 
-    return [resolve(entry, base=base)]
+    spec = parse_spec(entry)
+    if not isinstance(spec, NamedSpec):
+        return [resolve(spec, base=base)]
+    names = expanded(spec.name)
+    if len(names) > 1 and spec.id is not None:
+        raise InputError(
+            f"'{spec.name}' means {len(names)} datasets, which can't have one id",
+            where="id",
+            remedy="leave it out",
+        )
+    return [resolve(spec.model_copy(update={"name": name}), base=base) for name in names]
 
 
 def json_schema() -> dict[str, Any]:

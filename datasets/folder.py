@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from seekbench.collection import Corpus, Dataset, Exclusion, Qrels, Queries, Records
+from seekbench.collection import Candidates, Corpus, Dataset, Exclusion, Qrels, Queries, Records
 from seekbench.datasets.builder import rows_of
+from seekbench.datasets.spec import CandidateList
 from seekbench.errors import InputError, did_you_mean
 
 IntArray = npt.NDArray[np.int64]
@@ -92,6 +94,7 @@ def open_dataset(
     query_template: str = "{text}",
     exclude: str | Mapping[str, Sequence[str]] = "none",
     exclude_key: str | None = None,
+    candidates: CandidateList | Mapping[str, Sequence[str]] | str | None = None,
     language: str | None = None,
     main_metric: str = "ndcg@10",
     limit: int | None = None,
@@ -105,6 +108,8 @@ def open_dataset(
     `identical_id`, or {query id: ids of documents}; exclude_key instead: the metadata key of queries that
     holds such a list (BRIGHT: `excluded_ids`). Pairs of a list whose query the split lacks, or whose document
     the corpus lacks, are left out, counted in `source["exclusion"]` and warned of.
+    candidates: the only documents of each query: {query id: ids of documents}, or where to find them; `none` to search
+    the whole corpus of a collection that brings candidates; None: those that it brings, if it does.
     limit: the first so many queries. limit_documents: that many documents, the judged ones of the kept
     queries before all others (so at least as many as those are). Both mark the dataset: `source["limited"]`.
     on_warning: told what the choices made here (not the data) are warned of; `statistics` has it too.
@@ -160,6 +165,7 @@ def open_dataset(
         exclusion = listed.exclusion(queries, corpus)
         described["exclusion"] = listed.counts(len(exclusion))
         warnings += listed.warnings(split)
+    own = _candidates_of(candidates, collection, queries, corpus, warnings)
     for text in warnings:
         on_warning(text)
     return Dataset(
@@ -171,6 +177,7 @@ def open_dataset(
         template=template,
         query_template=query_template,
         exclusion=exclusion,
+        candidates=own,
         language=language,
         main_metric=main_metric,
         source=described,
@@ -317,6 +324,82 @@ class _Listed:
             if ids:
                 said.append(f"{len(ids):,} {what} (e.g. {ids[0]!r})")
         return ", ".join(said)
+
+
+def _candidates_of(
+    wanted: CandidateList | Mapping[str, Sequence[str]] | str | None,
+    collection: Collection,
+    queries: Records,
+    corpus: Records,
+    warnings: list[str],
+) -> Candidates | None:
+    """The candidates of these queries, as rows of this corpus; warnings are added to."""
+    kind = "list"
+    if isinstance(wanted, str) or (wanted is None and not collection.facts.get("candidates")):
+        return None
+    if wanted is None:
+        table = pa.ipc.open_file(str(collection.folder / "candidates.arrow")).read_all()
+        query_rows = rows_of_column(table.column("query_id"), queries)
+        doc_rows = rows_of_column(table.column("doc_id"), corpus)
+    elif isinstance(wanted, CandidateList) and (wanted.same or wanted.prefix) is not None:
+        kind = "same"
+        query_rows, doc_rows = _alike(
+            *(_shared(wanted, records, name) for records, name in ((queries, "query"), (corpus, "document")))
+        )
+    else:
+        lists = _lists_of(queries, wanted.key or "") if isinstance(wanted, CandidateList) else wanted
+        pairs = [(str(q).strip(), str(d).strip()) for q, documents in lists.items() for d in documents]
+        query_rows, doc_rows = _rows_of_pairs(pairs, queries, corpus)
+    mine = query_rows >= 0  # lists may be of all splits
+    unknown = int((mine & (doc_rows < 0)).sum())
+    if unknown:
+        warnings.append(f"{unknown:,} of {int(mine.sum()):,} candidates are not in the corpus and left out")
+    known = np.unique(np.stack([query_rows, doc_rows], axis=1)[mine & (doc_rows >= 0)], axis=0)
+    found = Candidates(kind, known[:, 0].copy(), known[:, 1].copy())
+    without = len(queries) - len(np.unique(found.query_rows))
+    if without == len(queries):
+        raise InputError(
+            "no query of the split has a candidate that is in the corpus",
+            remedy="they belong to another dataset or split; `candidates: none` searches the whole corpus",
+        )
+    if without:
+        warnings.append(f"{without:,} of {len(queries):,} queries have no candidates and find nothing")
+    return found
+
+
+def _shared(wanted: CandidateList, records: Records, what: str) -> Any:
+    """Arrow strings: what a record and its candidates, or queries, have in common; null where there is nothing."""
+    if wanted.prefix is not None:
+        parts = [id.rpartition(wanted.prefix)[0] or None for id in records.ids().to_pylist()]
+        where, key = "ids", wanted.prefix
+    else:
+        parts = records.column(wanted.same or "")
+        where, key = "metadata", wanted.same or ""
+    values = pa.array(parts, pa.large_string())
+    if values.null_count == len(values):
+        raise InputError(f"no {what} has '{key}' in its {where}", remedy="check 'candidates'")
+    return values
+
+
+def _alike(asked: Any, there: Any) -> tuple[IntArray, IntArray]:
+    """(query rows, document rows) of the pairs that have the same value, of Arrow strings."""
+    values = there.dictionary_encode()
+    wanted = np.asarray(pc.index_in(asked, value_set=values.dictionary).fill_null(-1), dtype=np.int64)
+    codes = np.asarray(values.indices.fill_null(-1), dtype=np.int64)
+    by = np.argsort(codes, kind="stable")
+    first = np.searchsorted(codes[by], wanted, side="left")
+    counts = np.where(wanted >= 0, np.searchsorted(codes[by], wanted, side="right") - first, 0)
+    query_rows = np.repeat(np.arange(len(asked)), counts)
+    offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return query_rows, by[np.repeat(first, counts) + offsets]
+
+
+def rows_of_column(column: Any, records: Records) -> IntArray:
+    """int64: the row of each id of a column, -1 where there is none."""
+    unique = column.combine_chunks().cast(pa.large_string()).dictionary_encode()
+    if isinstance(unique, pa.ChunkedArray):
+        unique = unique.chunk(0) if unique.num_chunks else pa.array([], pa.large_string()).dictionary_encode()
+    return rows_of(unique.dictionary, records.ids())[np.asarray(unique.indices, dtype=np.int64)]
 
 
 def _rows_of_pairs(

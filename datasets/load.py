@@ -18,7 +18,7 @@ from seekbench.datasets.builder import Builder
 from seekbench.datasets.folder import open_collection, open_dataset
 from seekbench.datasets.resolve import DatasetSpec, resolve
 from seekbench.datasets.source import Source, file_name
-from seekbench.datasets.spec import ExcludeList
+from seekbench.datasets.spec import CandidateList, ExcludeList
 from seekbench.datasets.statistics import main_language
 from seekbench.errors import InputError, MissingError, Report, SeekbenchError
 from seekbench.progress import NoProgress, Progress
@@ -111,6 +111,7 @@ def load(
         query_template=wanted.query_template,
         exclude=exclude,
         exclude_key=key,
+        candidates=_candidates(wanted.candidates),
         language=language,
         main_metric=wanted.main_metric,
         limit=min((n for n in (limit, wanted.limit) if n is not None), default=None),
@@ -203,6 +204,13 @@ def _changed(
     return (
         None if dict(source.identity(offline=offline)) == recipe["identity"] else said.format(source.subject)
     )
+
+
+def _candidates(wanted: str | CandidateList | None) -> CandidateList | Mapping[str, list[str]] | str | None:
+    """As it is, but a file read."""
+    if isinstance(wanted, CandidateList) and wanted.file is not None:
+        return _excluded(wanted.file)
+    return wanted
 
 
 def _excluded(path: Path) -> Mapping[str, list[str]]:

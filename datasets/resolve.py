@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seekbench import archives
 from seekbench.datasets import catalogue
 from seekbench.datasets.source import Source
 from seekbench.datasets.spec import (
     TREC_OPTIONS,
+    CandidateList,
     Card,
     ExcludeList,
     HubSpec,
     NamedSpec,
     PathSpec,
     Spec,
+    UrlSpec,
     below,
     parse_spec,
 )
@@ -35,6 +39,7 @@ class DatasetSpec:
     template: str
     query_template: str
     exclude: str | ExcludeList
+    candidates: str | CandidateList | None
     language: str | None
     main_metric: str
     card: Card | None = None
@@ -65,6 +70,7 @@ def resolve(entry: DatasetSpec | Any, *, base: Path | None = None, any_split: bo
         template=spec.template or (card.template if card else "{title} {text}"),
         query_template=spec.query_template or (card.query_template if card else "{text}"),
         exclude=spec.exclude or (card.exclude if card else "none"),
+        candidates=spec.candidates or (card.candidates if card else None),
         language=spec.language or (card.languages[0] if card and len(card.languages) == 1 else None),
         main_metric=spec.main_metric or (card.main_metric if card else "ndcg@10"),
         card=card,
@@ -108,7 +114,7 @@ def _split(spec: Spec, card: Card | None, source: Source, any_split: bool) -> st
         known = list(card.splits)
         default: str | None = card.default_split
     else:
-        known = source.splits() if isinstance(spec, PathSpec) else []  # type: ignore[attr-defined]
+        known = source.splits() if isinstance(spec, PathSpec | UrlSpec) else []  # type: ignore[attr-defined]
         default = "test" if "test" in known or not known else known[0] if len(known) == 1 else None
     chosen = spec.split or default or (known[0] if any_split else None)
     if chosen is None:
@@ -130,6 +136,8 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
         except RuntimeError as error:
             raise InputError(f"{spec.path}: there is no such user", where="path") from error
         given = {n: getattr(spec, n) for n in TREC_OPTIONS if getattr(spec, n) is not None}
+        if archives.is_archive(folder) and not folder.is_dir():
+            return _archived(folder, given)
         kind = spec.format if spec.format != "auto" else "trec" if given else sniff(folder)
         if kind == "trec":
             from seekbench.datasets.formats.trec import Trec
@@ -146,6 +154,10 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
         from seekbench.datasets.formats.beir import Beir
 
         return Beir(folder), folder.resolve().name
+    if isinstance(spec, UrlSpec):
+        from seekbench.datasets.formats.archived import Download
+
+        return Download(spec.url, spec.checksum), archives.stem(Path(spec.url.rstrip("/")))
     if isinstance(spec, HubSpec):
         from seekbench.datasets.formats.hub import Hub
 
@@ -178,3 +190,17 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
         )
         return hub, card.id
     raise InputError(f"the card '{card.id}' has no source that a card may have")
+
+
+def _archived(path: Path, given: Mapping[str, Any]) -> tuple[Source, str]:
+    from seekbench.datasets.formats.archived import Archived
+
+    if given:
+        raise InputError(
+            f"'{next(iter(given))}' can't be said of an archive",
+            where=next(iter(given)),
+            remedy="unpack it first",
+        )
+    if not path.is_file():
+        raise InputError(f"{path} does not exist", where="path", remedy="give the folder of a collection")
+    return Archived(path), archives.stem(path)

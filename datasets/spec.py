@@ -1,8 +1,8 @@
 """What a run config may hold under `datasets:`, and what a card holds.
 
 An entry is a string (a card's name, or a path that begins with `.`, `/` or `~`) or a mapping that says where
-the collection is with exactly one of `name` (a card), `path` (a folder) or `hub` (a hub repository). The rest
-is optional and goes before what the card says.
+the collection is with exactly one of `name` (a card), `path` (a folder or an archive of one), `hub` (a hub repository)
+or `url` (an archive at an address). The rest is optional and goes before what the card says.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from pydantic import (
 from seekbench.errors import InputError, Report, did_you_mean
 
 TopicField = Literal["title", "description", "narrative"]
-Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+#: Or the abbreviation of one, as a few of MTEB's tasks have it: the hub says which commit that is.
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{7,41}$")]
 
 
 class _Model(BaseModel):
@@ -54,6 +55,33 @@ class ExcludeList(_Model):
 Exclude = Literal["none", "identical_id"] | ExcludeList
 
 
+class CandidateList(_Model):
+    """The only documents that may be retrieved for a query, listed in the queries' metadata or in a file, or found by
+    what both have in common.
+
+    key: the metadata key of each query that holds a list of document ids.
+    file: JSON {query id: [document ids]}, or lines `query<TAB>document`.
+    same: a metadata key of queries and documents; candidates are the documents that have the query's value.
+    prefix: a separator in ids; candidates are the documents whose id has the query's part before it (Backtracing's
+    `#`: the sentences of its own lecture).
+    """
+
+    key: str | None = None
+    file: Path | None = None
+    same: str | None = None
+    prefix: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one(self) -> CandidateList:
+        if sum(value is not None for value in (self.key, self.file, self.same, self.prefix)) != 1:
+            raise ValueError("give one of 'key', 'file', 'same' and 'prefix'")
+        return self
+
+
+#: None: those that the collection itself brings, if it does.
+Among = Literal["none"] | CandidateList
+
+
 class _Spec(_Model):
     """What all kinds have. id: the name in results, if not the card's, the folder's or the repository's."""
 
@@ -62,6 +90,7 @@ class _Spec(_Model):
     template: str | None = None
     query_template: str | None = None
     exclude: Exclude | None = None
+    candidates: Among | None = None
     language: str | None = Field(default=None, pattern=r"^[a-z]{2,3}$")
     main_metric: str | None = None
     limit: PositiveInt | None = None
@@ -81,7 +110,8 @@ class _Spec(_Model):
 
 
 class NamedSpec(_Spec):
-    """A dataset of the catalogue, e.g. `{name: beir/scifact, split: test}`."""
+    """A dataset of the catalogue, e.g. `{name: beir/scifact, split: test}`, a suite (`beir`), or a task of MTEB
+    (`mteb/SciFact`, `mteb/MIRACLRetrieval:de`)."""
 
     name: str
 
@@ -90,15 +120,17 @@ class NamedSpec(_Spec):
     def _known(cls, value: str) -> str:
         from seekbench.datasets import catalogue
 
-        known = catalogue.names()
-        if value not in known:
-            raise ValueError(f"there is no dataset '{value}'; {did_you_mean(value, known)}".rstrip("; "))
+        try:
+            catalogue.expanded(value)
+        except InputError as error:
+            (problem,) = error.report.problems
+            raise ValueError(f"{problem.message}; {problem.remedy}".rstrip("; ")) from error
         return value
 
 
 class PathSpec(_Spec):
-    """A folder, e.g. `{path: ./my-collection, format: beir}`. The parts of a TREC collection may be named,
-    relative to the folder."""
+    """A folder, e.g. `{path: ./my-collection, format: beir}`, or a .zip or .tar archive of one. The parts of a
+    TREC collection may be named, relative to the folder."""
 
     path: Path
     format: Literal["auto", "beir", "trec"] = "auto"
@@ -121,7 +153,29 @@ class PathSpec(_Spec):
         return self
 
 
+#: Keys that say where a collection is.
+KINDS = ("name", "path", "hub", "url")
 TREC_OPTIONS = ("documents", "topics", "qrels", "topic_fields", "encoding")
+
+
+class UrlSpec(_Spec):
+    """An archive at an address, e.g. `{url: https://…/scifact.zip, sha256: …}`: a BEIR folder or a TREC collection."""
+
+    url: str = Field(pattern=r"^https?://[^/\s]+/\S+$")
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
+    md5: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{32}$")
+
+    @model_validator(mode="after")
+    def _verified(self) -> UrlSpec:
+        if (self.sha256 is None) == (self.md5 is None):
+            raise ValueError(
+                "give the archive's 'sha256' (or 'md5'), so that it is known to be the one that is meant"
+            )
+        return self
+
+    @property
+    def checksum(self) -> str:
+        return f"sha256:{self.sha256}" if self.sha256 else f"md5:{self.md5}"
 
 
 class HubSpec(_Spec):
@@ -138,7 +192,7 @@ class HubSpec(_Spec):
     per_split: bool = False
 
 
-Spec = NamedSpec | PathSpec | HubSpec
+Spec = NamedSpec | PathSpec | HubSpec | UrlSpec
 
 
 def _from_string(value: Any) -> Any:
@@ -150,21 +204,24 @@ def _from_string(value: Any) -> Any:
 
 
 def _kind(value: Any) -> str | None:
-    if isinstance(value, NamedSpec | PathSpec | HubSpec):
-        return {NamedSpec: "name", PathSpec: "path", HubSpec: "hub"}[type(value)]
-    found = [k for k in ("name", "path", "hub") if isinstance(value, dict) and k in value]
+    if isinstance(value, NamedSpec | PathSpec | HubSpec | UrlSpec):
+        return {NamedSpec: "name", PathSpec: "path", HubSpec: "hub", UrlSpec: "url"}[type(value)]
+    found = [k for k in KINDS if isinstance(value, dict) and k in value]
     return found[0] if len(found) == 1 else None
 
 
 #: The type of an entry, for the run config's schema.
 Entry = Annotated[
-    Annotated[NamedSpec, Tag("name")] | Annotated[PathSpec, Tag("path")] | Annotated[HubSpec, Tag("hub")],
+    Annotated[NamedSpec, Tag("name")]
+    | Annotated[PathSpec, Tag("path")]
+    | Annotated[HubSpec, Tag("hub")]
+    | Annotated[UrlSpec, Tag("url")],
     Discriminator(
         _kind,
         custom_error_type="dataset_kind",
-        custom_error_message="a dataset is a name, a path, or a mapping with one of 'name', 'path', 'hub'",
+        custom_error_message="a dataset is a name, a path, or a mapping with one of 'name', 'path', 'hub', 'url'",
     ),
-    BeforeValidator(_from_string, json_schema_input_type=str | NamedSpec | PathSpec | HubSpec),
+    BeforeValidator(_from_string, json_schema_input_type=str | NamedSpec | PathSpec | HubSpec | UrlSpec),
 ]
 ADAPTER: TypeAdapter[Spec] = TypeAdapter(Entry)
 
@@ -183,14 +240,14 @@ def parse_spec(value: Any) -> Spec:
                 message, remedy = f"unknown key '{keys[-1]}'", did_you_mean(keys[-1], _fields(value))
             elif found["type"] == "dataset_kind":
                 have = list(value) if isinstance(value, dict) else []
-                near = [did_you_mean(k, ("name", "path", "hub")) for k in map(str, have)]
+                near = [did_you_mean(k, KINDS) for k in map(str, have)]
                 remedy = next((n for n in near if n.startswith("did")), "")
             report.error("dataset", message, where=".".join(keys[:1]), remedy=remedy)
         raise InputError(report=report) from error
 
 
 def _fields(value: Any) -> list[str]:
-    models: dict[str, type[BaseModel]] = {"name": NamedSpec, "path": PathSpec, "hub": HubSpec}
+    models: dict[str, type[BaseModel]] = {"name": NamedSpec, "path": PathSpec, "hub": HubSpec, "url": UrlSpec}
     kind = _kind(value)
     return list(models[kind].model_fields) if kind else []
 
@@ -202,6 +259,8 @@ def below(spec: Spec, base: Path) -> Spec:
         changes["path"] = _from(base, spec.path)
     if isinstance(spec.exclude, ExcludeList) and spec.exclude.file is not None:
         changes["exclude"] = ExcludeList(file=_from(base, spec.exclude.file))
+    if isinstance(spec.candidates, CandidateList) and spec.candidates.file is not None:
+        changes["candidates"] = CandidateList(file=_from(base, spec.candidates.file))
     return spec.model_copy(update=changes)
 
 
@@ -261,6 +320,7 @@ class Card(_Model):
     template: str = "{title} {text}"
     query_template: str = "{text}"
     exclude: Exclude = "none"
+    candidates: Among | None = None
     expected: Expected = Field(default_factory=Expected)
     licence: str
     citation: str

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from functools import cache
 
-from seekbench.datasets import catalogue
+from seekbench.datasets import catalogue, mteb_tasks
+
+
+def canonical(id: str) -> str:
+    """One id for a dataset that has a card of its own and is a task of MTEB, too: `mteb/SciFact` is `beir/scifact`."""
+    if not mteb_tasks.is_name(id):
+        return id
+    task, colon, subset = id.removeprefix(mteb_tasks.PREFIX).partition(":")
+    return by_mteb_task().get(task, f"{mteb_tasks.PREFIX}{task}") + colon + subset
 
 
 @cache
 def by_mteb_task() -> dict[str, str]:
-    """MTEB's task -> our id, for all cards that name one."""
+    """MTEB's task -> our id: that of the card that names it, else `mteb/<task>`."""
     found = {name: catalogue.card(name).mteb for name in catalogue.names()}
-    return {task: name for name, task in found.items() if task is not None}
+    cards = {task: name for name, task in found.items() if task is not None}
+    return {task: f"{mteb_tasks.PREFIX}{task}" for task in mteb_tasks.tasks()} | cards

@@ -98,7 +98,7 @@ def validate(
             report.error("dataset", "nothing is named", remedy="give a folder, or a name of `seekbench ls`")
         elif _looks_like_a_path(dataset):
             entry = {"path": dataset}
-        elif dataset not in catalogue.names():
+        elif not catalogue.is_known(dataset):
             report.error(
                 "dataset",
                 f"there is no folder and no dataset '{dataset}'",

@@ -28,6 +28,7 @@ def load_dataset(
     """
     from seekbench.datasets import catalogue
     from seekbench.datasets.load import load
+    from seekbench.errors import InputError
     from seekbench.progress import NoProgress
     from seekbench.store import Store
 
@@ -38,8 +39,13 @@ def load_dataset(
             **({"path" if is_path else "name": entry} if isinstance(entry, str) else entry),
             "split": split,
         }
-    (spec,) = catalogue.parse(entry, base=Path.cwd())
-    return load(spec, store=Store(store), progress=NoProgress(), offline=offline, limit=limit)
+    found = catalogue.parse(entry, base=Path.cwd())
+    if len(found) > 1:
+        raise InputError(
+            f"this means {len(found)} datasets",
+            remedy="name one: " + ", ".join(spec.id for spec in found[:5]),
+        )
+    return load(found[0], store=Store(store), progress=NoProgress(), offline=offline, limit=limit)
 
 
 def load_retriever(type: str, /, **params: Any) -> Retriever:

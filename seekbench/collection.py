@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -283,14 +283,10 @@ class Qrels:
 
 
 @dataclass(frozen=True)
-class Exclusion:
-    """Documents that must not be retrieved for a query: none, the one with the query's own id, or a list.
+class Pairs:
+    """Pairs of a query and a document, as rows: query_rows, doc_rows int64 [pairs], sorted by query row."""
 
-    Applied at search (with over-fetch, so that k results remain) and again at scoring. Resolved to rows:
-    pairs are sorted by query row.
-    """
-
-    kind: Literal["none", "identical_id", "list"] = "none"
+    kind: str = "none"
     query_rows: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
     doc_rows: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
 
@@ -299,12 +295,17 @@ class Exclusion:
 
     @cached_property
     def most(self) -> int:
-        """The largest number of documents excluded for one query: by how much a search over-fetches."""
+        """The largest number of documents of one query."""
         return int(np.bincount(self.query_rows).max()) if len(self) else 0
 
     def of(self, query: int) -> IntArray:
         left, right = np.searchsorted(self.query_rows, [query, query + 1])
         return self.doc_rows[left:right]
+
+    def between(self, start: int, stop: int) -> Self:
+        """The pairs of the queries start:stop, whose rows then count from 0."""
+        left, right = np.searchsorted(self.query_rows, [start, stop])
+        return type(self)(self.kind, self.query_rows[left:right] - start, self.doc_rows[left:right])
 
     @cached_property
     def content_hash(self) -> str:
@@ -312,11 +313,28 @@ class Exclusion:
 
 
 @dataclass(frozen=True)
+class Exclusion(Pairs):
+    """Documents that must not be retrieved for a query: `none`, `identical_id` (the one with the query's own id), or a
+    `list`. Applied at search (with over-fetch, so that k results remain) and again at scoring."""
+
+
+@dataclass(frozen=True)
+class Candidates(Pairs):
+    """The only documents that may be retrieved for a query: a `list`, or the `same` (those whose metadata have the
+    query's value of a key: its own lecture, article or dialogue)."""
+
+    def counts(self, queries: int) -> IntArray:
+        """int64 [queries]: candidates of each."""
+        return np.bincount(self.query_rows, minlength=queries)
+
+
+@dataclass(frozen=True)
 class Dataset:
     """One split of a test collection, ready to be searched and scored: query rows are those of `queries`.
 
-    id: as shown in results, e.g. `beir/scifact`. template / query_template: what a retriever is given.
-    language: ISO 639-1 code or None. source: where it came from (path or hub id, revision), for the record.
+    id: as shown in results, e.g. `beir/scifact`. template / query_template: what a retriever is given. candidates: None
+    where the whole corpus is searched. language: ISO 639-1 code or None. source: where it came from (path or hub id,
+    revision), for the record.
     """
 
     id: str
@@ -327,6 +345,7 @@ class Dataset:
     template: str = "{title} {text}"
     query_template: str = "{text}"
     exclusion: Exclusion = field(default_factory=Exclusion)
+    candidates: Candidates | None = None
     language: str | None = None
     main_metric: str = "ndcg@10"
     source: Mapping[str, Any] = field(default_factory=dict)
@@ -334,7 +353,8 @@ class Dataset:
 
     @cached_property
     def hashes(self) -> dict[str, str]:
-        """Content hashes: `corpus`, `queries`, `qrels`, `exclusion`, and `dataset` over them and both templates."""
+        """Content hashes: `corpus`, `queries`, `qrels`, `exclusion`, `candidates` where queries have their own, and
+        `dataset` over them and both templates."""
         parts = {
             "corpus": self.corpus.content_hash,
             "queries": self.queries.content_hash,
@@ -346,6 +366,7 @@ class Dataset:
                 ]
             ),
             "exclusion": self.exclusion.content_hash,
+            **({"candidates": self.candidates.content_hash} if self.candidates is not None else {}),
         }
         return {**parts, "dataset": hashing.of_json([parts, self.template, self.query_template])}
 

@@ -39,9 +39,12 @@ class Problem:
 
 @dataclass
 class Report:
-    """Collects problems; keeps `shown` full ones of each code and file, and counts the rest."""
+    """Collects problems; keeps `shown` full ones of each code and file, and counts the rest.
+
+    called: folders -> what the user calls them (the archive that a folder was unpacked from)."""
 
     shown: int = 10
+    called: dict[str, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     counts: Counter[tuple[str, str, Severity]] = field(default_factory=Counter)
 
@@ -55,6 +58,9 @@ class Report:
         remedy: str = "",
         severity: Severity = "error",
     ) -> None:
+        for folder, name in self.called.items():
+            if where.startswith(folder):
+                where = name + where.removeprefix(folder)
         key = (code, where, severity)
         self.counts[key] += 1
         if self.counts[key] <= self.shown:

@@ -104,10 +104,16 @@ def run_recipe(
         "params": _chosen(retriever, retriever.search_params),
         "k": k,
         "exclude": {"kind": dataset.exclusion.kind, "content": dataset.exclusion.content_hash},
+        **({"candidates": dataset.candidates.content_hash} if dataset.candidates is not None else {}),
         "needs": {name: hashing.of_json(recipe) for name, recipe in needed.items()},
         "code": {
             m: hashing.of_code(m)
-            for m in (*getattr(retriever, "search_modules", ()), "seekbench.search", "seekbench.plan")
+            for m in (
+                *getattr(retriever, "search_modules", ()),
+                "seekbench.search",
+                "seekbench.candidates",
+                "seekbench.plan",
+            )
         },
     }
 

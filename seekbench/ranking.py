@@ -126,7 +126,7 @@ def join_columns(
     judgments.refuse_repeated()
     facts = {"hits": len(hits), "hits_excluded": 0}
     if exclude_identical:
-        hits, facts["hits_excluded"] = _without_own(hits)
+        hits, facts["hits_excluded"] = without_own(hits)
     at = _rows_of(judgments.query_ids, hits.query_ids)
     _refuse_others(hits, judgments, int((at >= 0).sum()), most_unjudged)
     facts |= {
@@ -177,7 +177,7 @@ def _refuse_others(hits: HitColumns, judgments: JudgmentColumns, known: int, mos
     )
 
 
-def _without_own(hits: HitColumns) -> tuple[HitColumns, int]:
+def without_own(hits: HitColumns) -> tuple[HitColumns, int]:
     """Without the hits whose document has the id of its query, and how many they were."""
     same = hash_strings(hits.query_ids)[hits.query] == hash_strings(hits.doc)
     rows = np.flatnonzero(same)

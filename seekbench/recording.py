@@ -145,6 +145,9 @@ def _write(
             "query_template": dataset.query_template,
             "language": dataset.language,
             "exclusion": dataset.exclusion.kind,
+            "candidates": None
+            if dataset.candidates is None
+            else {"kind": dataset.candidates.kind, "pairs": len(dataset.candidates)},
             "documents": len(dataset.corpus),
             "queries": len(dataset.queries),
             "judgments": len(judged),

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from seekbench.collection import Corpus, Exclusion, Qrels, Queries
+    from seekbench.collection import Candidates, Corpus, Exclusion, Pairs, Qrels, Queries
 
 Rows = npt.NDArray[np.int32]
 Scores = npt.NDArray[np.float32]
@@ -127,11 +127,17 @@ class Run:
         """Drops excluded documents and cuts to k hits. Order is kept."""
         if not len(exclusion):
             return self.cut(k)
-        n = int(max(self.doc_rows.max(initial=0), exclusion.doc_rows.max(initial=0))) + 1
-        banned = np.sort(exclusion.query_rows * n + exclusion.doc_rows)
+        return self._filtered((self.doc_rows >= 0) & ~self._among(exclusion), k)
+
+    def only(self, candidates: Candidates, k: int) -> Run:
+        """Keeps the candidates of each query and cuts to k hits. Order is kept."""
+        return self._filtered((self.doc_rows >= 0) & self._among(candidates), k)
+
+    def _among(self, pairs: Pairs) -> npt.NDArray[np.bool_]:
+        """bool [queries, k]: whether a hit is one of the pairs."""
+        n = int(max(self.doc_rows.max(initial=0), pairs.doc_rows.max(initial=0))) + 1
         keys = np.arange(self.num_queries, dtype=np.int64)[:, None] * n + self.doc_rows
-        keep = (self.doc_rows >= 0) & ~np.isin(keys, banned)
-        return self._filtered(keep, k)
+        return np.isin(keys, pairs.query_rows * n + pairs.doc_rows)
 
     def _filtered(self, keep: npt.NDArray[np.bool_], k: int) -> Run:
         by = np.argsort(~keep, axis=1, kind="stable")

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from seekbench import environment, plan
-from seekbench.collection import Dataset, Exclusion
+from seekbench.candidates import search_among
+from seekbench.collection import Dataset
 from seekbench.progress import NoProgress
 from seekbench.retrievers.protocol import Context, Retriever
 from seekbench.runs import Run
@@ -54,6 +55,7 @@ def search(
     documents = plan.documents_view(dataset)
     total = len(queries)
     fetch = min(k + dataset.exclusion.most, len(documents))
+    among = dataset.candidates
     size = max(1, BLOCK_HITS // max(1, fetch))
     timed = getattr(retriever, "timed", True)  # a run file's speed is nobody's
     memory = environment.PeakMemory()
@@ -70,7 +72,9 @@ def search(
         if timed and total:  # compilers and caches warm up on a few queries that are asked again, timed
             few = min(_WARM_UP, total)
             searcher.search(
-                queries.take(np.arange(few)), fetch, context=_with_runs(quiet, retriever, cells, 0, few)
+                queries.take(np.arange(few)),
+                fetch,
+                context=_with_runs(quiet, retriever, cells, np.arange(few)),
             )
         starts = range(0, total, size)
         done = sum(min(size, total - at) for at in starts if (folder / f"block-{at}.npz").exists())
@@ -88,15 +92,24 @@ def search(
                 before = dict(getattr(searcher, "timings", {}))
                 counted = dict(getattr(searcher, "counts", {}))
                 begin = time.perf_counter()
-                run = searcher.search(
-                    queries.take(rows), fetch, context=_with_runs(inner, retriever, cells, at, stop)
-                )
+
+                def asked(some: Any, depth: int, rows: Any = rows, inner: Context = inner) -> Run:
+                    return searcher.search(
+                        queries.take(rows[some]),
+                        depth,
+                        context=_with_runs(inner, retriever, cells, rows[some]),
+                    )
+
+                if among is None:
+                    run = asked(slice(None), fetch)
+                else:
+                    run = search_among(asked, among.between(at, stop), stop - at, fetch, len(documents))
                 spent = {"all": time.perf_counter() - begin}
                 for part, total_so_far in getattr(searcher, "timings", {}).items():
                     spent[part] = total_so_far - before.get(part, 0.0)
                 counts = {n: c - counted.get(n, 0) for n, c in getattr(searcher, "counts", {}).items()}
                 _check(run, stop - at)
-                _save_block(path, run.without(_exclusion_of(dataset.exclusion, at, stop), k), spent, counts)
+                _save_block(path, run.without(dataset.exclusion.between(at, stop), k), spent, counts)
                 stage.advance(stop - at)
         latencies = _latencies(searcher, retriever, queries, fetch, cells, quiet) if timed else np.empty(0)
         run, timings, counts = _joined(folder, starts, k)
@@ -168,21 +181,14 @@ def _joined(folder: Path, starts: range, k: int) -> tuple[Run, dict[str, float],
     return joined, sums["seconds"], sums["counts"]
 
 
-def _with_runs(
-    context: Context, retriever: Retriever, cells: Mapping[str, Found], start: int, stop: int
-) -> Context:
+def _with_runs(context: Context, retriever: Retriever, cells: Mapping[str, Found], rows: Any) -> Context:
+    """With the runs of a composite's parts, of these query rows (int64, or a slice)."""
     if not retriever.needs:
         return context
     runs = {
-        name: Run(cells[name].run.doc_rows[start:stop], cells[name].run.scores[start:stop])
-        for name in retriever.needs
+        name: Run(cells[name].run.doc_rows[rows], cells[name].run.scores[rows]) for name in retriever.needs
     }
     return replace(context, runs=runs)
-
-
-def _exclusion_of(exclusion: Exclusion, start: int, stop: int) -> Exclusion:
-    left, right = np.searchsorted(exclusion.query_rows, [start, stop])
-    return Exclusion(exclusion.kind, exclusion.query_rows[left:right] - start, exclusion.doc_rows[left:right])
 
 
 def _latencies(
@@ -199,7 +205,7 @@ def _latencies(
     begin = time.perf_counter()
     for place, row in enumerate(chosen):
         one = queries.take(np.array([row]))
-        inner = _with_runs(context, retriever, cells, int(row), int(row) + 1)
+        inner = _with_runs(context, retriever, cells, slice(int(row), int(row) + 1))
         start = time.perf_counter()
         searcher.search(one, k, context=inner)
         took = time.perf_counter() - start

@@ -1,4 +1,5 @@
-"""BEIR's folder: corpus.jsonl, queries.jsonl and qrels/<split>.tsv, each also .gz, .zst or .parquet."""
+"""BEIR's folder: corpus.jsonl, queries.jsonl and qrels/<split>.tsv, each also .gz, .zst or .parquet; and, where queries
+have candidates of their own, top_ranked.jsonl with `query-id` and `corpus-ids`, as MTEB's re-ranking tasks have it."""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ class Beir:
 
     def files(self) -> Sequence[Path]:
         corpus, queries, splits = self._parts
-        return [corpus, queries, *splits.values()]
+        return [corpus, queries, *splits.values(), *self._top_ranked]
 
     def identity(self, *, offline: bool = False) -> Mapping[str, Any]:
         return {"format": "beir", "files": [file_name(p, self.folder) for p in self.files()]}
@@ -54,6 +55,17 @@ class Beir:
         read_texts(queries, builder, progress, kind="queries")
         for split, path in splits.items():
             read_qrels(path, split, builder)
+        for path in self._top_ranked:
+            read_candidates(path, builder, progress)
+
+    @property
+    def _top_ranked(self) -> list[Path]:
+        report = Report()
+        found = [p for p in (self.folder / f"top_ranked{e}" for e in _TEXTS) if p.is_file()]
+        if len(found) > 1:
+            _ambiguous(found, report)
+        report.raise_if_errors()
+        return found
 
     def splits(self) -> list[str]:
         """Names of the splits, as far as they can be told from the files' names."""
@@ -125,6 +137,12 @@ def read_texts(path: Path, builder: Builder, progress: Progress, *, kind: str, l
     take = reader.document if kind == "documents" else reader.query
     with progress.stage(f"read {kind}", unit="docs" if kind == "documents" else "queries") as stage:
         feed(rows(path, builder.report), take, stage)
+
+
+def read_candidates(path: Path, builder: Builder, progress: Progress) -> None:
+    """Reads one file of candidates of queries."""
+    with progress.stage("read candidates", unit="queries") as stage:
+        feed(rows(path, builder.report), Reader(builder, str(path)).candidates, stage)
 
 
 def feed(found: Any, take: Callable[[int, dict[str, Any]], None], stage: Stage) -> None:

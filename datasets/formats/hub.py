@@ -8,16 +8,19 @@ strings, and nothing is kept twice.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from seekbench.datasets.formats import beir
 from seekbench.errors import InputError, MissingError, did_you_mean
-from seekbench.progress import Progress
+from seekbench.progress import Progress, Stage
 from seekbench.store import write_atomic
 
 if TYPE_CHECKING:
@@ -28,13 +31,40 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _DATA = ("README.md", "*.jsonl*", "*.json", "*.json.gz", "*.parquet", "*.tsv*", "*.csv*")
 
 
+@dataclass(frozen=True)
+class _File:
+    """A file of a commit. sha256: of a large one (LFS); blob: git's hash of any other."""
+
+    path: str
+    size: int
+    sha256: str | None
+    blob: str
+
+    def verify(self, folder: Path, where: str) -> None:
+        """Raises InputError where the local file is not the one of the commit."""
+        path = folder / self.path
+        with path.open("rb") as handle:
+            if self.sha256 is not None:
+                same = hashlib.file_digest(handle, "sha256").hexdigest() == self.sha256
+            else:  # git hashes a header, too
+                data = handle.read()
+                same = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() == self.blob
+        if not same:
+            raise InputError(
+                f"{self.path} is not the file of this commit (its checksum differs)",
+                where=where,
+                remedy=f"delete {path.resolve()} and fetch it again",
+            )
+
+
 class Hub:
     """A dataset of the hub, pinned to a commit.
 
     revision: a commit, branch or tag; the default branch where None, which is resolved, recorded and warned
     of, since it may change. qrels_repo: where the judgments are, if not in `repo` (`<repo>-qrels` for
     BeIR/...). subset: for repositories of many languages or parts, whose configs are `<subset>-corpus`,
-    `<subset>-queries` and `<subset>-qrels` (or `<subset>-default`, `<subset>`). only_split: the split whose
+    `<subset>-queries` and `<subset>-qrels` (or `<subset>-default`, `<subset>`). A config `top_ranked` holds the
+    candidates of each query. only_split: the split whose
     own corpus and queries are read, in repositories that have a corpus for each; otherwise all splits are
     read into one collection. endpoint, cache: the hub's address and the
     client's cache folder, if not the client's defaults ($HF_ENDPOINT, $HF_HOME).
@@ -99,7 +129,7 @@ class Hub:
                     where=f"hub:{repo}",
                     remedy=f"pin it with 'revision: {commit}'",
                 )
-        corpus, queries, judged = self._parts(facts, progress, offline)
+        corpus, queries, judged, ranked = self._parts(facts, progress, offline)
         for path in corpus:
             beir.read_texts(path, builder, progress, kind="documents", lenient=True)
         for path in queries:
@@ -107,12 +137,14 @@ class Hub:
         for split, paths in judged.items():
             for path in paths:
                 beir.read_qrels(path, split, builder, lenient=True)
+        for path in ranked:
+            beir.read_candidates(path, builder, progress)
 
     # --- which files ---------------------------------------------------------------------------------
 
     def _parts(
         self, facts: Mapping[str, Any], progress: Progress, offline: bool
-    ) -> tuple[list[Path], list[Path], dict[str, list[Path]]]:
+    ) -> tuple[list[Path], list[Path], dict[str, list[Path]], list[Path]]:
         folder = self._snapshot(self.repo, facts["revision"], progress, offline)
         prefix = f"{self.subset}-" if self.subset else ""
         configs = _config_names(folder)
@@ -120,7 +152,7 @@ class Hub:
             if not self.subset and (folder / "qrels").is_dir():  # BEIR's folder as it is
                 plain = beir.Beir(folder)
                 found, asked, *judged = plain.files()
-                return [found], [asked], dict(zip(plain.splits(), [[p] for p in judged], strict=True))
+                return [found], [asked], dict(zip(plain.splits(), [[p] for p in judged], strict=True)), []
             names = [c.removesuffix("-corpus") for c in configs if c.endswith("-corpus")]
             raise InputError(
                 f"the dataset has no configs '{prefix}corpus' and '{prefix}queries'"
@@ -134,7 +166,7 @@ class Hub:
         queries = self._of_split(_data_files(folder, f"{prefix}queries"), "queries")
         if self.qrels_repo:
             other = self._snapshot(self.qrels_repo, facts["qrels_revision"], progress, offline)
-            return corpus, queries, self._judged(_data_files(other, _config_names(other)[0]))
+            return corpus, queries, self._judged(_data_files(other, _config_names(other)[0])), []
         wanted = [f"{prefix}qrels", f"{prefix}default", *([self.subset] if self.subset else [])]
         name = next((n for n in wanted if n in configs), None)
         if name is None:
@@ -143,7 +175,15 @@ class Hub:
                 where=self.subject,
                 remedy="name their repository with 'qrels_repo:'",
             )
-        return corpus, queries, self._judged(_data_files(folder, name))
+        ranked = self._judged(
+            _data_files(folder, f"{prefix}top_ranked") if f"{prefix}top_ranked" in configs else {}
+        )
+        return (
+            corpus,
+            queries,
+            self._judged(_data_files(folder, name)),
+            [p for ps in ranked.values() for p in ps],
+        )
 
     def _judged(self, files: dict[str, list[Path]]) -> dict[str, list[Path]]:
         return {s: paths for s, paths in files.items() if self.only_split in (None, s)}
@@ -197,47 +237,77 @@ class Hub:
         return commit
 
     def _snapshot(self, repo: str, commit: str, progress: Progress, offline: bool) -> Path:
-        """The folder with the repository's data files at a commit, fetched where the cache lacks them."""
+        """The folder with the repository's data files at a commit, fetched where the cache lacks them, and verified."""
         from huggingface_hub import snapshot_download
-        from huggingface_hub.utils.tqdm import tqdm
 
-        class Quiet(tqdm):
-            """The client's bars would mix with ours."""
-
-            def __init__(self, *args: Any, **options: Any) -> None:
-                super().__init__(*args, **{**options, "disable": True})  # type: ignore[no-untyped-call]
-
-        with (
-            self._explained(repo, commit),
-            progress.stage(f"fetch {repo}", total=1, unit="repository") as stage,
-        ):
+        with self._explained(repo, commit):
             # Asked once: the download itself would try for half a minute, and say so, before it takes the cache.
-            offline = offline or not self._reachable(repo, commit)
-            folder = snapshot_download(
-                repo,
-                repo_type="dataset",
-                revision=commit,
-                allow_patterns=list(_DATA) if not self.subset else self._subset_files(repo, commit, offline),
-                local_files_only=offline,
-                endpoint=self.endpoint,
-                cache_dir=self.cache,
-                tqdm_class=Quiet,
-            )
-            stage.advance(1)
-        return Path(folder)
+            wanted = None if offline else self._wanted(repo, commit)
+            size = None if wanted is None else sum(f.size for f in wanted)
+            with progress.stage(f"fetch {repo}", total=size, unit="bytes") as stage:
+                folder = Path(
+                    snapshot_download(
+                        repo,
+                        repo_type="dataset",
+                        revision=commit,
+                        allow_patterns=self._patterns(repo, commit, offline=wanted is None),
+                        local_files_only=wanted is None,
+                        endpoint=self.endpoint,
+                        cache_dir=self.cache,
+                        tqdm_class=quiet_bar(stage),
+                    )
+                )
+        for file in wanted or ():
+            file.verify(folder, self.subject)
+        return folder
 
-    def _reachable(self, repo: str, commit: str) -> bool:
-        """Whether the hub answers. Raises what it answers (no such repository, no access)."""
+    def to_fetch(self) -> tuple[int, int]:
+        """(files, bytes) that the cache lacks. Raises MissingError where the hub can't be reached."""
+        from huggingface_hub import try_to_load_from_cache
+
+        files = size = 0
+        facts = self.identity()
+        for repo, commit in ((self.repo, facts["revision"]), (self.qrels_repo, facts.get("qrels_revision"))):
+            if repo is None or commit is None:
+                continue
+            with self._explained(repo, commit):
+                wanted = self._wanted(repo, commit)
+            if wanted is None:
+                raise MissingError(f"hub:{repo} can't be reached now")
+            for file in wanted:
+                cached = try_to_load_from_cache(
+                    repo, file.path, cache_dir=self.cache, revision=commit, repo_type="dataset"
+                )
+                if not isinstance(cached, str):
+                    files, size = files + 1, size + file.size
+        return files, size
+
+    def _wanted(self, repo: str, commit: str) -> list[_File] | None:
+        """The files of a commit that hold rows; None where the hub does not answer. Raises what it answers (no such
+        repository, no access)."""
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HfHubHTTPError
+        from huggingface_hub.hf_api import RepoFile
 
         try:
-            HfApi(endpoint=self.endpoint).dataset_info(repo, revision=commit, timeout=20)
+            tree = list(
+                HfApi(endpoint=self.endpoint).list_repo_tree(
+                    repo, revision=commit, recursive=True, repo_type="dataset"
+                )
+            )
         except HfHubHTTPError:
             raise
-        except (_http_error(), OSError):
-            return False
-        return True
+        except (http_error(), OSError):
+            return None
+        patterns = self._patterns(repo, commit, offline=False)
+        return [
+            _File(entry.path, entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id)
+            for entry in tree
+            if isinstance(entry, RepoFile) and any(fnmatch(entry.path, p) for p in patterns)
+        ]
+
+    def _patterns(self, repo: str, commit: str, *, offline: bool) -> list[str]:
+        return list(_DATA) if not self.subset else self._subset_files(repo, commit, offline)
 
     def _subset_files(self, repo: str, commit: str, offline: bool) -> list[str]:
         """The patterns of the subset's files, so that fifty other languages are not fetched."""
@@ -251,7 +321,10 @@ class Hub:
             )  # fmt: skip
             head = Path(readme).read_text(encoding="utf-8").split("---")[1]
             configs = yaml.load(head, yaml.CSafeLoader)["configs"]
-            names = {self.subset, *(f"{self.subset}-{p}" for p in ("corpus", "queries", "qrels", "default"))}
+            names = {
+                self.subset,
+                *(f"{self.subset}-{p}" for p in ("corpus", "queries", "qrels", "default", "top_ranked")),
+            }
             patterns = [
                 file["path"] for c in configs if c["config_name"] in names for file in c["data_files"]
             ]
@@ -290,18 +363,35 @@ class Hub:
                 f"{where}: revision {revision[:10]} is not in the local cache, and {server} can't be reached "
                 "(or this is offline): fetch it once where there is a network, or give a folder with 'path:'"
             ) from error
-        except (_http_error(), OSError) as error:
-            raise MissingError(f"{where}: {server} can't be reached: {_first_line(error)}") from error
+        except (http_error(), OSError) as error:
+            raise MissingError(f"{where}: {server} can't be reached: {first_line(error)}") from error
 
 
-def _http_error() -> type[Exception]:
+def quiet_bar(stage: Stage | None = None) -> Any:
+    """A class of bars that show nothing, since the client's would mix with ours; bytes go to a stage of ours."""
+    from huggingface_hub.utils.tqdm import tqdm
+
+    class Quiet(tqdm):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            self._bytes = options.get("unit") == "B"
+            super().__init__(*args, **{**options, "disable": True})  # type: ignore[no-untyped-call]
+
+        def update(self, n: float | None = 1) -> Any:
+            if stage is not None and self._bytes and n:
+                stage.advance(int(n))
+            return super().update(n)
+
+    return Quiet
+
+
+def http_error() -> type[Exception]:
     """The base of the errors of whichever HTTP library the client uses."""
     from huggingface_hub import errors
 
     return next(c for c in errors.HfHubHTTPError.__mro__ if c.__name__ == "HTTPError")
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
@@ -312,7 +402,7 @@ def _config_names(folder: Path) -> list[str]:
         return list(get_dataset_config_names(str(folder)))
     except Exception as error:  # the library raises many kinds for a repository that holds no data
         raise InputError(
-            f"no data files are recognised in it: {_first_line(error)}", where=str(folder)
+            f"no data files are recognised in it: {first_line(error)}", where=str(folder)
         ) from error
 
 
@@ -325,7 +415,7 @@ def _data_files(folder: Path, config: str) -> dict[str, list[Path]]:
             found = load_dataset_builder(str(folder), config, cache_dir=cache).config.data_files
         except Exception as error:
             raise InputError(
-                f"config '{config}' can't be resolved: {_first_line(error)}", where=str(folder)
+                f"config '{config}' can't be resolved: {first_line(error)}", where=str(folder)
             ) from error
     files = {str(split): [Path(str(p)) for p in paths] for split, paths in (found or {}).items()}
     if not files:

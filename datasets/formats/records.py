@@ -156,6 +156,16 @@ class Reader:
             return
         self.builder.judgment(split, values[0], values[1], score, where=self.where, line=line)
 
+    def candidates(self, line: int, row: Row) -> None:
+        """A row with `query-id` and a list `corpus-ids` (MTEB's `top_ranked`)."""
+        query, documents = row.get("query-id"), row.get("corpus-ids")
+        if not isinstance(query, str | int) or isinstance(query, bool):
+            self._no_key(line, row, "query-id", "list of candidates")
+        elif not isinstance(documents, list) or not all(isinstance(d, str | int) for d in documents):
+            self._no_key(line, row, "corpus-ids", "list of candidates")
+        else:
+            self.builder.candidates(str(query), [str(d) for d in documents])
+
     # --- parts ---------------------------------------------------------------------------------------
 
     def _id(self, line: int, row: dict[str, Any], kind: str) -> str | None:

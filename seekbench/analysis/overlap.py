@@ -34,7 +34,8 @@ def overlap(a: Rows, b: Rows, k: int) -> Floats:
 
 def rank_biased_overlap(a: Rows, b: Rows, *, p: float = P, depth: int = DEPTH) -> Floats:
     """float64 [queries], 0 to 1: extrapolated rank-biased overlap of the first `depth` hits (Webber, Moffat, Zobel
-    2010, "A similarity measure for indefinite rankings", ACM TOIS 28(4), eq. 32, for lists of unequal length without ties).
+    2010, "A similarity measure for indefinite rankings", ACM TOIS 28(4), eq. 32, for lists of unequal length without
+    ties).
 
     A reader looks one rank further with the chance p; the figure is the expected share of documents that both lists
     have in common where the reader stops, what is not seen taken to agree as what is. 1 where neither list has a

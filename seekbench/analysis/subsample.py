@@ -4,7 +4,8 @@ runs.
 MMTEB made its large retrieval tasks smaller in this way: the first 250 documents a query of BM25, multilingual-e5-large
 and e5-mistral-7b-instruct, all relevant documents, and up to 1,000 queries drawn at random (Enevoldsen et al. 2025,
 arXiv 2502.13595; github.com/embeddings-benchmark/mteb pull request 1236). Whatever the runs of the pool find at
-their top stays in the collection, so their own scores hardly change: what tells is a system that had no part in the pool.
+their top stays in the collection, so their own scores hardly change: what tells is a system that had no part in the
+pool.
 """
 
 from __future__ import annotations

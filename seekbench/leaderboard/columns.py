@@ -28,12 +28,11 @@ def main_splits(found: Found) -> tuple[Found, list[str]]:
     dev beside it. The main one is the card's, else test; a dataset without it keeps all."""
     from seekbench.datasets import catalogue
 
-    cards = set(catalogue.names())
     wanted: dict[str, str] = {}
     for _, record in found:
         id, split = dataset_key(record)
         if is_published(record):
-            main = catalogue.card(id).default_split if id in cards else "test"
+            main = catalogue.card(id).default_split if catalogue.is_known(id) else "test"
             if split == main:
                 wanted[id] = main
     kept: Found = []
@@ -64,18 +63,20 @@ def of_suite(name: str, keys: Sequence[Key], *, expand: bool) -> tuple[list[Colu
     says."""
     from seekbench.datasets import catalogue
     from seekbench.datasets.suites import suite
+    from seekbench.datasets.task_names import canonical
 
     found = suite(name)
-    split = {id: catalogue.card(id).default_split for id in found.datasets}
-    by_last = {id.rpartition("/")[2]: id for id in found.datasets}
+    split = {canonical(id): catalogue.card(id).default_split for id in found.datasets}
+    by_last = {id.rpartition("/")[2]: id for id in split}
     of_member: dict[str, list[Key]] = {}
     by_name, outside = [], []
     for key in keys:
-        id = key[0] if key[0] in split else by_last.get(key[0], "")
+        id = canonical(key[0])
+        id = id if id in split else by_last.get(key[0], "")
         if not id or key[1] != split[id]:
             outside.append(label(key))
             continue
-        if id != key[0]:
+        if id != canonical(key[0]):
             by_name.append(key[0])
         of_member.setdefault(id, []).append(key)
     if not of_member:
@@ -89,7 +90,8 @@ def of_suite(name: str, keys: Sequence[Key], *, expand: bool) -> tuple[list[Colu
             remedy="leave one of them out",
         )
     columns, lacking = [], []
-    for group, datasets in found.groups:
+    for group, members_ids in found.groups:
+        datasets = [canonical(id) for id in members_ids]
         there = [of_member[id][0] for id in datasets if id in of_member]
         if expand or len(datasets) == 1:
             columns += [Column(label(key), [key], "") for key in there]
@@ -115,7 +117,6 @@ def fill(columns: Sequence[Column], found: Found, metric: str) -> None:
     result of a column has the metric, or, for `main`, where a column's results disagree on which that is."""
     from seekbench.datasets import catalogue
 
-    cards = set(catalogue.names())
     of_key: dict[Key, list[dict[str, Any]]] = {}
     for _, record in found:
         of_key.setdefault(dataset_key(record), []).append(record)
@@ -129,7 +130,7 @@ def fill(columns: Sequence[Column], found: Found, metric: str) -> None:
                 f"no result on {column.name} has the metric '{column.metric}'",
                 remedy=did_you_mean(column.metric, known),
             )
-        kinds = {catalogue.card(id).task if id in cards else None for id, _ in column.keys}
+        kinds = {catalogue.card(id).task if catalogue.is_known(id) else None for id, _ in column.keys}
         column.kind = kinds.pop() if len(kinds) == 1 else None
         codes = {str(code) for r in there if (code := r["dataset"].get("language"))}
         column.languages = sorted(codes)
@@ -138,10 +139,9 @@ def fill(columns: Sequence[Column], found: Found, metric: str) -> None:
 def _main(column: Column, there: Sequence[Mapping[str, Any]]) -> str:
     from seekbench.datasets import catalogue
 
-    cards = set(catalogue.names())
     named = {
         catalogue.card(r["dataset"]["id"]).main_metric
-        if r["dataset"]["id"] in cards
+        if catalogue.is_known(r["dataset"]["id"])
         else r["dataset"].get("main_metric")
         for r in there
     } - {None}

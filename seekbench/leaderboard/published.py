@@ -107,7 +107,9 @@ def mteb(root: Path) -> list[tuple[Path, dict[str, Any]]]:
                         format="mteb",
                         revision=model.revision,
                         dataset_revision=result.dataset_revision,
-                        languages=[str(code)[:3] for code in entry.get("languages") or []],
+                        languages=[
+                            c for code in entry.get("languages") or [] if (c := str(code)[:3]) != "und"
+                        ],
                         task=result.task,
                         facts={
                             "parameters": (model.meta or {}).get("n_parameters"),

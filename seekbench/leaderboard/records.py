@@ -39,7 +39,10 @@ def read(path: Path) -> dict[str, Any]:
         raise InputError("no such result", where=str(file)) from None
     except orjson.JSONDecodeError as error:
         raise InputError(f"no valid JSON: {error.msg}", where=str(file), line=error.lineno) from None
-    if not isinstance(record, dict) or "schema_version" not in record or "metrics" not in record:
+    # A leaderboard has the first two as well.
+    if not isinstance(record, dict) or not {"schema_version", "metrics", "dataset", "retriever"} <= set(
+        record
+    ):
         raise InputError("this is no seekbench result record", where=str(file))
     return upgrade(record, str(file))
 

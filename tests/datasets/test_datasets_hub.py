@@ -97,6 +97,16 @@ REPOS: dict[str, dict[str, bytes]] = {
         **{f"de/{name}": data for name, data in MTEB.items()},
         "fr/corpus.jsonl": b"not fetched",
     },
+    "mteb/ranked": {
+        **MTEB,
+        "README.md": MTEB_README.replace(
+            b"configs:\n",
+            b"configs:\n- config_name: top_ranked\n  data_files:\n  - split: test\n    path: top_ranked/test.jsonl\n",
+        ),
+        "top_ranked/test.jsonl": jsonl(
+            [{"query-id": "1", "corpus-ids": ["01", "3"]}, {"query-id": "2", "corpus-ids": ["2", "01"]}]
+        ),
+    },
     "two/corpora": {
         "README.md": MTEB_README.replace(
             b"- split: corpus\n    path: corpus.jsonl",
@@ -107,6 +117,11 @@ REPOS: dict[str, dict[str, bytes]] = {
     },
     "some/images": {"README.md": b"no data here", "cat.png": b"\x89PNG"},
 }
+
+
+def blob_of(data: bytes) -> str:
+    """git's hash of a file."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
 def commit_of(repo: str) -> str:
@@ -141,13 +156,12 @@ class HubHandler(BaseHTTPRequestHandler):
             self.reply(200, json.dumps(info).encode(), {}, body)
         elif api and rest[0] == "tree":
             tree = [
-                {"type": "file", "path": n, "size": len(d), "oid": hashlib.sha1(d).hexdigest()}
-                for n, d in REPOS[repo].items()
+                {"type": "file", "path": n, "size": len(d), "oid": blob_of(d)} for n, d in REPOS[repo].items()
             ]
             self.reply(200, json.dumps(tree).encode(), {}, body)
         elif rest[0] == "resolve" and "/".join(rest[2:]) in REPOS[repo]:
             data = REPOS[repo]["/".join(rest[2:])]
-            headers = {"ETag": f'"{hashlib.sha1(data).hexdigest()}"', "X-Repo-Commit": commit_of(repo)}
+            headers = {"ETag": f'"{blob_of(data)}"', "X-Repo-Commit": commit_of(repo)}
             self.reply(200, data, headers, body)
         else:
             self.reply(404, b"{}", {"X-Error-Code": "EntryNotFound"}, body)
@@ -219,6 +233,17 @@ def test_layouts_give_the_same_collection(repo: str, server: tuple[str, list[str
     assert not [r for r in requests if r.endswith((".py", "fr/corpus.jsonl"))], (
         "only what is needed is fetched"
     )
+
+
+def test_candidates_of_a_reranking_task(server: tuple[str, list[str]], tmp_path: Path) -> None:
+    source = Hub(
+        "mteb/ranked", revision=commit_of("mteb/ranked"), endpoint=server[0], cache=tmp_path / "cache"
+    )
+    build(source, tmp_path / "out")
+    found = open_dataset(tmp_path / "out", id="x").candidates
+    assert found is not None
+    assert found.query_rows.tolist() == [0, 0, 1, 1]
+    assert found.doc_rows.tolist() == [0, 2, 0, 1]
 
 
 def test_each_split_with_a_corpus_of_its_own(server: tuple[str, list[str]], tmp_path: Path) -> None:

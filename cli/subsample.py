@@ -76,6 +76,11 @@ def subsample(
     if split is not None:
         entry = {**(entry if isinstance(entry, dict) else {"name": entry}), "split": split}
     data = load_dataset(entry)
+    if data.candidates is not None:
+        raise InputError(
+            f"in {data.id} every query has its own candidates, which are the hard negatives already",
+            where=dataset,
+        )
     names, cells = _systems(runs, data)
     case = _case(data, names, cells, measure.name)
     places = _places(pool, names)

@@ -54,18 +54,18 @@ def read(
     rows: npt.NDArray[np.bool_] = np.ones(len(systems), np.bool_)
     columns: npt.NDArray[np.bool_] = np.ones(len(tasks), np.bool_)
     if missing.any() and incomplete == "systems":
-        rows = ~missing.any(axis=1)
+        rows = np.asarray(~missing.any(axis=1), np.bool_)
         notes.append(
             f"left out, as they lack a score: {_some([s for s, k in zip(systems, rows, strict=True) if not k])}"
         )
     elif missing.any():
-        columns = ~missing.any(axis=0)
+        columns = np.asarray(~missing.any(axis=0), np.bool_)
         notes.append(
             f"left out, as a system lacks a score: {_some([t for t, k in zip(tasks, columns, strict=True) if not k])}"
         )
     if rows.sum() < 4 or columns.sum() < 3:
         raise InputError(
-            f"{rows.sum()} systems have all of {columns.sum()} tasks; 4 systems and 3 tasks are needed",
+            f"{rows.sum()} of {len(systems)} systems have all of {columns.sum()} tasks; at least 4 and 3 are needed",
             remedy="--incomplete tasks leaves out tasks instead"
             if incomplete == "systems" and missing.any()
             else "",

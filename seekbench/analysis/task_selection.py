@@ -108,8 +108,8 @@ def select(
         found = [
             predicted(table, task, [t for t in left if t != task]) for task in left if task not in locked
         ]
-        # The first of equals, so that the order of the tasks decides.
-        found.sort(key=lambda p: (-p.rho, p.error))
+        # Of equals, to rounding, the first: the order of the tasks decides.
+        found.sort(key=lambda p: (-round(p.rho, 12), round(p.error, 12)))
         good = [p for p in found if p.rho >= least and p.error <= most]
         if not good:
             return Selection(tuple(left), tuple(removed), found[0] if found else None)

@@ -189,11 +189,15 @@ def slices_grid(
             figures.text_of(t.interval), Text(figures.p_text(t.adjusted), value=t.adjusted),
         ])  # fmt: skip
     name = case.measures[measure].name
+    other = systems[0] if paired else "on the other queries"
     notes = [
-        f"▼ worse than {systems[0] if paired else 'on the other queries'}: "
-        f"{'paired' if paired else 'Welch'} t-test, Holm-corrected over {len(found.tests)} slices that were tested, "
-        f"p < {alpha:g}; {found.untested} slices leave fewer than {found.fewest} queries inside or outside and were not"
+        f"▼ worse than {other}: {'paired' if paired else 'Welch'} t-test, Holm-corrected over the {len(found.tests)} "
+        f"slices tested, p < {alpha:g}"
     ]
+    if found.untested:
+        notes.append(
+            f"not tested, for fewer than {found.fewest} queries inside or outside: {found.untested} slices"
+        )
     if any(t.slice.name == OVERLAP for t in shown):
         notes.append(
             f"{OVERLAP}: share of the query's words that stand in the relevant document that has most of them"

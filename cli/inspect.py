@@ -142,7 +142,7 @@ def _query(case: Case, query: int, top: int, width: int) -> list[Grid]:
             Text("not found" if row not in r else f"{r[row]:,}", r.get(row, top + 1) <= top) for r in ranks
         ]
         rows.append([Text(case.doc_id(row)), Text(str(grade)), *shown, Text(words)])
-    columns = ["relevant document", "grade", *(f"rank {name}" for name in case.systems), "text"]
+    columns = ["relevant document: ranks", "grade", *case.systems, "text"]
     notes = [f"{len(judged) - len(relevant)} more documents are judged, as not relevant"]
     grid = Grid(
         columns, rows, left=frozenset({0, len(columns) - 1}), notes=notes if len(judged) > len(rows) else ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ def refused(*args: str) -> str:
 
 
 @pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The collection `whole/` and the runs s0.trec (nearly random) to s5.trec (good) in the working directory."""
     rng = np.random.default_rng(11)
     whole = tmp_path / "whole"
@@ -69,7 +68,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             out += [f"q{i} Q0 d{d} 0 {score[d]:.5f} s{s}" for d in top]
         (tmp_path / f"s{s}.trec").write_text("\n".join(out) + "\n")
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
+    return tmp_path
 
 
 RUNS = tuple(f"s{s}.trec" for s in range(SYSTEMS))

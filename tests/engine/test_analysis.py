@@ -30,13 +30,13 @@ def ranking(*lists: str) -> np.ndarray:
 def plain_rbo(a: Sequence[int], b: Sequence[int], p: float) -> float:
     """Equation 32 of Webber et al. 2010, with sets."""
     short, long = sorted((a, b), key=len)
-    s, l = len(short), len(long)
+    s, end = len(short), len(long)
     if not s:
-        return float(not l)
-    x = [len(set(short[:d]) & set(long[:d])) for d in range(l + 1)]
-    first = sum(x[d] / d * p**d for d in range(1, l + 1))
-    second = sum(x[s] * (d - s) / (s * d) * p**d for d in range(s + 1, l + 1))
-    return (1 - p) / p * (first + second) + ((x[l] - x[s]) / l + x[s] / s) * p**l
+        return float(not end)
+    x = [len(set(short[:d]) & set(long[:d])) for d in range(end + 1)]
+    first = sum(x[d] / d * p**d for d in range(1, end + 1))
+    second = sum(x[s] * (d - s) / (s * d) * p**d for d in range(s + 1, end + 1))
+    return (1 - p) / p * (first + second) + ((x[end] - x[s]) / end + x[s] / s) * p**end
 
 
 # Values of William Webber's implementation, as github.com/mpetri/rbo (00ac297, test_data/uneven_abc_sp.json) keeps

@@ -224,7 +224,7 @@ def _figures(found: list[_Found], systems: list[str], alpha: float, notes: list[
 def _overlaps(found: list[_Found], systems: list[str], p: float, depth: int) -> Grid:
     import numpy as np
 
-    from seekbench.statistics.intervals import bootstrap_interval
+    from seekbench.statistics.intervals import t_interval
     from seekbench.tables import Grid, Text
 
     several = len(found) > 1
@@ -239,7 +239,7 @@ def _overlaps(found: list[_Found], systems: list[str], p: float, depth: int) -> 
                 ])  # fmt: skip
                 continue
             values = f.overlap[name][~np.isnan(f.overlap[name])]
-            low, high = bootstrap_interval(values).tolist()
+            low, high = t_interval(values).tolist()
             rows.append([
                 Text(name), _mean_text(values), figures.text_of((low, high)),
                 *(Text(figures.number(_quantile(values, q), 3)) for q in (0.1, 0.5, 0.9)),

@@ -214,7 +214,7 @@ def dataset_of(record: Mapping[str, Any], where: Path) -> Dataset:
     from seekbench.store import Store
 
     told = record["dataset"]
-    source, limited = told["source"], record.get("limited") or {}
+    source, limited = told.get("source") or {}, record.get("limited") or {}
     options = {name: told[name] for name in ("template", "query_template")}
     stored = Store().root / KIND / str(source.get("collection"))
     try:

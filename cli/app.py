@@ -8,6 +8,7 @@ import os
 import typer
 
 from seekbench.cli import (
+    check,
     compare,
     diff,
     doctor,
@@ -67,6 +68,7 @@ app.command("ls")(ls.ls)
 app.command("show")(show.show)
 app.command("fetch")(fetch.fetch)
 app.command("leaderboard")(leaderboard.leaderboard)
+app.command("check")(check.check)
 app.command("submit")(submit.submit)
 app.command("doctor")(doctor.doctor)
 app.add_typer(study.app, name="study")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -11,9 +12,10 @@ import typer
 from seekbench.cli import common
 
 if TYPE_CHECKING:
+    from seekbench.config import RunConfig
     from seekbench.plan import CellPlan
     from seekbench.progress import Progress
-    from seekbench.runner import Failure
+    from seekbench.runner import Failure, Outcome
 
 
 def context_of(progress: Progress, offline: bool, device: str, threads: int | None, trust: bool) -> Any:
@@ -34,6 +36,33 @@ def context_of(progress: Progress, offline: bool, device: str, threads: int | No
     if threads:
         context.threads = threads
     return context
+
+
+def load_config(config: str, set_: Sequence[str], context: Any) -> RunConfig:
+    """A config by path or by the name of a shipped one, with everything checked that needs no network."""
+    from dataclasses import replace
+
+    from seekbench import config as configs
+
+    path, shown = common.find_config(config)
+    loaded = configs.load(path, set_, shown=shown)
+    configs.check_resolvable(loaded, replace(context, offline=True)).raise_if_errors()
+    return loaded
+
+
+def boards_of(config: RunConfig, outcome: Outcome, folder: Path) -> list[Any]:
+    """The leaderboard of each metric of a run that wrote to this folder."""
+    from seekbench.leaderboard import records, table
+
+    found = [
+        (records.cell_folder(folder, r["dataset"]["id"], r["dataset"]["split"], r["retriever"]["name"]), r)
+        for r in outcome.records
+    ]
+    failures = {(f.dataset, f.split, f.retriever): f.cause for f in outcome.failures}
+    return [
+        table.build(found, metric=m.name, baseline=config.baseline, failures=failures)
+        for m in config.measures
+    ]
 
 
 def progress_of(json_: bool) -> Progress:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,6 +41,24 @@ def leaderboard(
     all_splits: Annotated[
         bool, typer.Option("--all-splits", help="Published figures on train and dev splits, too.")
     ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", help="Write a folder of web pages that open from disk, in place of the table."
+        ),
+    ] = None,
+    html_title: Annotated[
+        str | None, typer.Option("--html-title", help="The pages' title.  [default: Leaderboard]")
+    ] = None,
+    html_queries: Annotated[
+        int | None,
+        typer.Option(
+            "--html-queries", min=0, help="Queries of a dataset whose documents pages show.  [default: 50]"
+        ),
+    ] = None,
+    no_texts: Annotated[
+        bool, typer.Option("--no-texts", help="Pages without texts of queries and documents.")
+    ] = False,
     format: Annotated[Format, figures.FORMAT] = Format.table,
     allow_mixed: Annotated[
         bool, typer.Option("--allow-mixed", help="Show figures of different data in one column, marked.")
@@ -55,17 +73,34 @@ def leaderboard(
 
     Examples:  seekbench leaderboard results/a results/b --metric recall@100 --baseline bm25
     seekbench leaderboard results/mine mteb-results/ scores.csv --suite beir -f latex
+    seekbench leaderboard results/mine --html page
     """
     import json
 
+    from seekbench.errors import InputError
     from seekbench.leaderboard import columns, render, sources, table
     from seekbench.metrics.measure import parse
 
     name = metric if metric in (None, columns.MAIN) else parse(metric).name
-    board = table.build(
-        sources.load(results), metric=name, baseline=baseline, allow_mixed=allow_mixed, suite=suite, expand=expand,
-        every_split=all_splits,
-    )  # fmt: skip
+    options: dict[str, Any] = {
+        "metric": name, "baseline": baseline, "allow_mixed": allow_mixed, "suite": suite, "expand": expand,
+        "every_split": all_splits,
+    }  # fmt: skip
+    if html is not None:
+        if format is not Format.table:
+            raise InputError(
+                "pages are written, and no table is printed", where="--format", remedy="leave it out"
+            )
+        _write_pages(
+            html, results, options, title=html_title or "Leaderboard", texts=not no_texts,
+            most=50 if html_queries is None else html_queries,
+        )  # fmt: skip
+        return
+    if html_title is not None or html_queries is not None or no_texts:
+        raise InputError(
+            "--html-title, --html-queries and --no-texts belong to --html", remedy="e.g. --html page"
+        )
+    board = table.build(sources.load(results), **options)
     if format is Format.json:
         typer.echo(json.dumps(render.as_json(board), indent=2, ensure_ascii=False))
         return
@@ -73,3 +108,20 @@ def leaderboard(
     if format is Format.table:
         grid.title = board.metric
     figures.show([grid], format)
+
+
+def _write_pages(
+    folder: Path, results: list[Path], options: dict[str, Any], *, title: str, texts: bool, most: int
+) -> None:
+    from seekbench.leaderboard import sources
+    from seekbench.leaderboard.page import boards, write
+
+    write.check_folder(folder)
+    made = boards.of_all_metrics(sources.load(results), **options)
+    common.make_writable(folder, "--html")
+    written = write.write(folder, made, title=title, texts=texts, most=most)
+    for name, why in written.without_texts.items() if texts else ():
+        typer.echo(f"warning: {name}: no texts: {why}", err=True)
+    typer.echo(
+        f"{written.pages} pages, {common.size_text(written.bytes)} beside scripts and styles: {written.index}"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,16 +70,12 @@ def run(
 
     Examples:  seekbench run quickstart   |   seekbench run my.yaml --set k=100 --dry-run
     """
-    from seekbench import config as configs
     from seekbench.store import Store
 
     progress = cells_.progress_of(json_)
     with _reported(progress if json_ else None):
-        path, shown = common.find_config(config)
-        loaded = configs.load(path, set_ or [], shown=shown)
         context = cells_.context_of(progress, offline, device, threads, trust_remote_code)
-        local = replace(context, offline=True)
-        configs.check_resolvable(loaded, local).raise_if_errors()
+        loaded = cells_.load_config(config, set_ or [], context)
     opened = Store(store)
     name = loaded.name if limit is None else f"{loaded.name}.limit-{limit}"
     folder = output or Path("results") / name
@@ -113,19 +109,13 @@ def _reported(events: Any) -> Iterator[None]:
 def _finish(
     config: RunConfig, outcome: Outcome, folder: Path, explain: bool, json_: bool, progress: Progress
 ) -> None:
-    from seekbench.leaderboard import records, render, table
+    from seekbench.leaderboard import render
 
     if explain:
         for line in outcome.explained:
             progress.note(line)
-    found = [
-        (records.cell_folder(folder, r["dataset"]["id"], r["dataset"]["split"], r["retriever"]["name"]), r)
-        for r in outcome.records
-    ]
-    failures = {(f.dataset, f.split, f.retriever): f.cause for f in outcome.failures}
-    names = [m.name for m in config.measures]
     # Also where everything failed: an older table must not stand there as if it were this run's.
-    boards = [table.build(found, metric=m, baseline=config.baseline, failures=failures) for m in names]
+    boards = cells_.boards_of(config, outcome, folder)
     if not json_:
         _print_board(boards[0], config, outcome)
     written = render.write(folder, boards)

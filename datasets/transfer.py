@@ -37,7 +37,7 @@ def fetch(url: str, path: Path, checksum: str, *, progress: Progress, offline: b
 
 
 def size_of(url: str) -> int | None:
-    """Bytes of the file at an address; None where the server does not say. Raises MissingError where it does not answer."""
+    """Bytes of the file at an address; None where the server does not say. Raises MissingError where it is silent."""
     from huggingface_hub.utils._http import get_session
 
     from seekbench.datasets.formats.hub import first_line, http_error

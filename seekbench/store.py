@@ -217,11 +217,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         if isinstance(a, dict) and isinstance(b, dict):
             out += differences(a, b, f"{prefix}{name}.")
         else:
-            out.append(f"{prefix}{name}: {_short(a)} -> {_short(b)}")
+            out.append(f"{prefix}{name}: {short(a)} -> {short(b)}")
     return out
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A JSON value on one short line; of a hash its first ten digits."""
     text = value if isinstance(value, str) else orjson.dumps(value).decode()
     is_hash = isinstance(value, str) and len(value) >= 16 and set(value) <= set("0123456789abcdef")
     return text[:10] if is_hash else (text if len(text) <= 40 else text[:37] + "...")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 #: Two-sided level of all tests of a table, Holm-adjusted over its comparisons.
@@ -108,7 +110,7 @@ class Row:
 @dataclass
 class Leaderboard:
     """metric: of all columns; `main` where each dataset has its own. grouped_by: what groups of systems were told apart
-    by, None where they were not."""
+    by, None where they were not. place: (dataset, split, system) -> the record that is shown, and its folder."""
 
     metric: str
     columns: list[Column]
@@ -118,6 +120,7 @@ class Leaderboard:
     lower: bool = False  # whether a lower figure is better, in all columns
     suite: str | None = None
     grouped_by: str | None = None
+    place: Mapping[tuple[str, str, str], tuple[Path, dict[str, Any]]] = field(default_factory=dict)
 
     @property
     def has_twins(self) -> bool:

@@ -101,7 +101,9 @@ _COSTS = (
 ON_FRONT = "◆"
 
 
-def _costs(board: Leaderboard) -> list[tuple[str, str, float, int]]:
+def costs(board: Leaderboard) -> list[tuple[str, str, float, int]]:
+    """What a system costs, as far as it is shown: (title, name in `Row.efficiency`, what a figure is divided by,
+    decimals)."""
     stated = {name for row in board.rows for name, value in row.efficiency.items() if value is not None}
     usual = {name for _, name, _, _ in _COSTS[:3]} if stated & set(COSTS) - {"parameters"} else set()
     return [cost for cost in _COSTS if cost[1] in stated or cost[1] in usual]
@@ -151,7 +153,7 @@ def grid(board: Leaderboard, *, intervals: bool = False) -> Grid:
             add(f"{short}{DAGGER}", twins, f"{title} without_neighbour")
     if board.grouped_by:
         add("group", [Text(row.group or "–") for row in rows])
-    for title, name, unit, digits in _costs(board):
+    for title, name, unit, digits in costs(board):
         add(title, [_cost(row, name, unit, digits) for row in rows])
     columns = [title for title, _, _ in parts]
     plain = [title for _, title, _ in parts]

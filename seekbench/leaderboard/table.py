@@ -99,7 +99,7 @@ def build(
         if len(column.keys) == 1:
             column.subset = subset_of(place, column.keys[0], queries.of(column.metric))
     board = Leaderboard(
-        metric, columns, [], baseline, notes, lower=all(c.lower for c in columns), suite=suite
+        metric, columns, [], baseline, notes, lower=all(c.lower for c in columns), suite=suite, place=place
     )
     for system in systems:
         cells = [_cell(column, system, place, failures) for column in columns]

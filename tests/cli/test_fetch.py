@@ -1,4 +1,4 @@
-"""`seekbench fetch`, by the real client from a local hub: sizes first, then verified files; offline it says what is missing."""
+"""`seekbench fetch`, by the real client from a local hub: sizes first, then verified files; offline."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str
     """Two tasks of MTEB on a hub of this machine; yields the paths that it is asked for."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     tiny = {
-        name: mteb_tasks.Task(name, "Retrieval", repo, hub.commit_of(repo), ("test",), {"": ("eng-Latn",)}, "ndcg_at_10",
-                              "none", "mit")
+        name: mteb_tasks.Task(
+            name, "Retrieval", repo, hub.commit_of(repo), ("test",), {"": ("eng-Latn",)}, "ndcg_at_10", "none", "mit"
+        )
         for name, repo in (("Tiny", "mteb/tiny"), ("Ranked", "mteb/ranked"))
     }  # fmt: skip
     monkeypatch.setattr(mteb_tasks, "tasks", lambda: tiny)

@@ -46,7 +46,15 @@ def _loaded(*args: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "args",
-    [("--help",), ("run", "--help"), ("ls",), ("ls", "datasets"), ("ls", "metrics"), ("show", "ndcg@10")],
+    [
+        ("--help",),
+        ("run", "--help"),
+        ("check", "--help"),
+        ("ls",),
+        ("ls", "datasets"),
+        ("ls", "metrics"),
+        ("show", "ndcg@10"),
+    ],
 )
 def test_help_and_ls_load_no_columns(args: tuple[str, ...]) -> None:
     loaded = _loaded(*args)

@@ -1,0 +1,1 @@
+"""The regression gate: results against a baseline, cell by cell (`seekbench check`)."""

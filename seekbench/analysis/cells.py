@@ -42,6 +42,8 @@ def below(path: Path, name: str | None = None) -> list[RunCell]:
     name: of the system, where the user gave one; it is for a single cell. Raises InputError where there is no run, or
     several cells share one name.
     """
+    if path.name == "result.json" and path.is_file():
+        path = path.parent
     if path.is_dir():
         files = list(records.find(path))
         if not files and (path / RUN).is_file():

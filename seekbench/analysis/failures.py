@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seekbench.analysis.cases import Case
+from seekbench.errors import InputError, did_you_mean
 from seekbench.query_info import LENGTH, RELEVANT
 from seekbench.statistics import slices
 from seekbench.statistics.corrections import holm
@@ -108,6 +109,12 @@ def slices_of(case: Case, by: Sequence[str] | None = None) -> list[Slice]:
     known = columns_of(case)
     out: list[Slice] = []
     for name in by if by else known:
+        if name not in known and name not in case.info.columns:
+            raise InputError(
+                f"can't slice by '{name}'", where="--by",
+                remedy=did_you_mean(name, known)
+                + ("" if case.info.columns else "; --queries or --dataset bring texts and columns"),
+            )  # fmt: skip
         if name == FIRST_WORD and name in known:
             words = [_first_word(case.info.text(query)) for query in case.query_ids]
             out += slices.by_category(FIRST_WORD, words)

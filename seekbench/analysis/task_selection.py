@@ -1,6 +1,6 @@
 """Fewer tasks that rank systems as all do: those that the others predict best are removed, one after the other.
 
-MMTEB's selection (Enevoldsen et al. 2025, arXiv 2502.13595; mteb/task_selection.py at commit 10dae45): a system's score on
+MMTEB's selection (Enevoldsen et al. 2025, arXiv 2502.13595; mteb/task_selection.py at 10dae45): a system's score on
 a task is predicted by linear regression on its scores on the other tasks, fitted to the other systems; the task whose
 predictions have the highest Spearman correlation with its scores is removed, while that is at least 0.95 and the mean
 squared error of the z-scored predictions at most 0.2.

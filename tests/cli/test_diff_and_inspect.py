@@ -138,7 +138,7 @@ def test_diff_of_results_takes_the_dataset_from_the_record(results: Path) -> Non
     for name, figure in cell["metrics"].items():
         assert figure["b"] == pytest.approx(recorded[name]["mean"], abs=1e-12)
     assert cell["changed_most"][0]["documents"][0]["text"].startswith("Title")
-    beside = as_json("diff", "one/small/test/kept", "two/small/test/changed")["cells"][0]
+    beside = as_json("diff", "one/small/test/kept/result.json", "two/small/test/changed")["cells"][0]
     assert beside["systems"] == ["kept", "changed"]
 
 
@@ -202,6 +202,10 @@ def test_other_data_is_refused(results: Path) -> None:
         (
             ("diff", "old.trec", "new.trec", "--qrels", "qrels.txt", "--by", "languge"),
             "can't slice by 'languge'",
+        ),
+        (
+            ("diff", "old.trec", "new.trec", "--dataset", "small", "--by", "first wrd"),
+            "did you mean 'first word'",
         ),
         (("inspect", "old.trec", "--qrels", "qrels.txt", "-q", "q11"), "did you mean 'q1'"),
         (("inspect", "old.trec", "--dataset", "smal"), "smal"),

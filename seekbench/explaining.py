@@ -43,7 +43,7 @@ def explain(
     if not able:
         raise InputError(
             "no retriever of this config can explain a score",
-            remedy="those of type sparse can: the terms that match",
+            remedy="those of type sparse and prompt_reps can: the terms that match",
         )
     entry: RetrieverConfig = _one("--system", system, able, {e.name for e in config.retrievers})
     spec: Any = _one("--dataset", dataset, {s.id: s for s in config.datasets}, set())

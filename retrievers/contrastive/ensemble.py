@@ -49,7 +49,9 @@ class TeachingRetriever(protocol.Params):
         others: Mapping[str, Mapping[str, Any]] = context.get("retrievers", {})
         if self.of not in others:
             near = did_you_mean(self.of, others)
-            raise ValueError(f"no retriever '{self.of}' in this config" + (f"; {near}" if near else ""))
+            raise ValueError(
+                f"no other retriever of this config is called '{self.of}'" + (f"; {near}" if near else "")
+            )
         fields = others[self.of]
         if fields.get("training") is not None or fields.get("type") in ("fusion", "run_file"):
             raise ValueError(f"'{self.of}' can't teach: one that searches by itself and is not trained can")

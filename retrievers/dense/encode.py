@@ -350,10 +350,10 @@ def loading(checkpoint: Checkpoint, device: str) -> Iterator[None]:
             raise SeekbenchError(f"{checkpoint.name} does not fit into the memory of {device}") from error
         line = " ".join(str(error).split())
         raise InputError(f"{checkpoint.name} can't be loaded: {line[:300]}", where=folder) from error
-    lost = [name for name in heard if not name.startswith("pooler.") and ".pooler." not in name]
+    lost = sorted(name for name in heard if not name.startswith("pooler.") and ".pooler." not in name)
     if lost:
         raise InputError(
-            f"{checkpoint.name}: the weights lack {len(lost)} tensors of the model ({', '.join(lost[:3])}), "
+            f"the weights lack {len(lost)} tensors of the model ({', '.join(lost[:3])}), "
             "which would be random numbers",
             where=folder,
         )

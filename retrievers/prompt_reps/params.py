@@ -64,7 +64,9 @@ class PromptRepsParams(ModelParams):
     @classmethod
     def _has_the_text(cls, value: str | None) -> str | None:
         if value is not None and value.count(TEXT) != 1:
-            raise ValueError(f"a prompt has {TEXT} in it once, where the text stands: {value!r}")
+            raise ValueError(
+                f"a prompt has {TEXT} in it once, where the text stands; this one has it {value.count(TEXT)} times"
+            )
         return value
 
     @field_validator("system", "assistant")

@@ -7,14 +7,16 @@ import io
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
-from seekbench.errors import SeekbenchError
+from seekbench.errors import InputError, SeekbenchError
 from seekbench.retrievers import protocol
 from seekbench.retrievers.dense.model import Model
 from seekbench.retrievers.multi_vector.passages import Passages
@@ -22,8 +24,9 @@ from seekbench.retrievers.prompt_reps.checkpoint import PromptCheckpoint
 from seekbench.retrievers.prompt_reps.encode import PromptEncoder, Prompter, Represented, is_english
 from seekbench.retrievers.prompt_reps.params import ENCODING, PromptRepsParams
 from seekbench.retrievers.prompt_reps.searcher import PromptRepsSearcher
-from seekbench.retrievers.protocol import Context, TextView
+from seekbench.retrievers.protocol import Context, Matches, TextView
 from seekbench.retrievers.sparse.indexes import NativeIndex, build
+from seekbench.retrievers.sparse.matches import shared_terms
 from seekbench.retrievers.sparse.store import WeightStore
 from seekbench.store import atomic_file, write_atomic
 
@@ -144,6 +147,24 @@ class PromptReps:
         )
         self.model.checked(encoder.checkpoint.verify_loaded)
         return made
+
+    def explain(self, query: str, document: str, documents: TextView, *, context: Context) -> Matches:
+        """The terms that a query and a document share, of the sparse vectors."""
+        if self.params.mode == "dense":
+            raise InputError("dense vectors have no terms", remedy="mode: sparse or hybrid")
+        left, right = (
+            self.encode([text], side, documents.language, lambda _: None, context).weights
+            for text, side in ((query, "query"), (document, "document"))
+        )
+        tokenizer = self.encoder(context).tokenizer
+
+        def names(terms: npt.NDArray[Any]) -> list[str]:
+            return [str(word) for word in tokenizer.convert_ids_to_tokens(terms.tolist())]
+
+        found = shared_terms(left, right, self.columns, names)
+        if self.params.mode == "hybrid":
+            found = replace(found, note=f"{found.note}; of the sparse half alone".lstrip("; "))
+        return found
 
     def release(self) -> None:
         """Lets go of the loaded model; it is loaded again when it is needed."""

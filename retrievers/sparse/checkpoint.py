@@ -12,6 +12,9 @@ import os
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal
 
+import orjson
+
+from seekbench import hashing
 from seekbench.errors import InputError
 from seekbench.retrievers.dense.checkpoint import Checkpoint, Recipe, Settings
 
@@ -125,6 +128,42 @@ class SparseCheckpoint(Checkpoint):
             "neither *ForMaskedLM nor uniCOIL's tok_proj"
         )
 
+    def refuse_training(self) -> None:
+        """Raises InputError where this is not a masked language model and the pooling of its logits, alone or as the
+        documents' route: what the trainer knows."""
+        kinds = {part.kind for part in self.parts if part.type}
+        known = {"Transformer", "MLMTransformer", "SpladePooling", "Router", "SparseStaticEmbedding"}
+        if self.layout == "token-weights" or kinds - known:
+            what = "uniCOIL's head" if self.layout == "token-weights" else ", ".join(sorted(kinds - known))
+            raise InputError(
+                f"{self.name} can't be trained here: it has {what}",
+                remedy="a masked language model (SPLADE), or an encoder with `head: fitted`",
+            )
+
+    def refuse_other_vocabulary(self, queries: SparseCheckpoint) -> None:
+        """Raises InputError where a checkpoint for queries numbers its tokens differently."""
+        own, other = self._vocabulary(), queries._vocabulary()
+        if own is not None and other is not None and own != other:
+            raise InputError(
+                f"query_model {queries.name} has another vocabulary than {self.name}, whose terms documents have",
+                remedy="a query model of the same tokenizer",
+            )
+
+    def _vocabulary(self) -> str | None:
+        """Hash of token -> number; None where the files do not tell."""
+        folder = self.folder / self.transformer_folder
+        if (folder / "tokenizer.json").exists():
+            found = orjson.loads((folder / "tokenizer.json").read_bytes()).get("model", {}).get("vocab")
+            if isinstance(found, list):  # unigram: [token, score]
+                found = {str(entry[0]): i for i, entry in enumerate(found)}
+            if isinstance(found, dict):
+                return hashing.of_json(found)
+        plain = folder / "vocab.txt"
+        if plain.exists():
+            tokens = plain.read_text(encoding="utf-8").splitlines()
+            return hashing.of_json({token: i for i, token in enumerate(tokens)})
+        return None
+
     # -- recipe -------------------------------------------------------------------------------------------------
 
     def _recipe(self) -> SparseRecipe:
@@ -149,6 +188,11 @@ class SparseCheckpoint(Checkpoint):
                 recipe, aggregation=(both, both), activation=s.activation or "relu", table=table,
                 queries="table" if table else "model",
             )  # fmt: skip
+        if s.queries not in (None, "model") and any(part.kind == "SparseAutoEncoder" for part in self.parts):
+            raise InputError(
+                f"{self.name}: the terms of an autoencoder are no tokens, so a query's tokens have no weights",
+                remedy="leave out `queries`",
+            )
         if s.queries in ("model", "binary"):
             if (
                 s.queries == "model"

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from seekbench.errors import SeekbenchError
+from seekbench.errors import InputError, SeekbenchError
 from seekbench.retrievers.sparse.vectors import Floats, Integers, Ints, SparseVectors
 from seekbench.runs import Run
 from seekbench.store import atomic_file, write_atomic
@@ -164,7 +164,13 @@ def _stored(
     limit = np.iinfo(stored).max if stored.kind == "u" else np.finfo(stored).max
     if scaled.max(initial=0) > limit:
         by = "" if factor is None else f" x {factor:g}"
-        raise SeekbenchError(f"a weight of {weights.max():g}{by} does not fit in {stored.name}")
+        most = limit / float(weights.max())
+        raise InputError(
+            f"a weight of {weights.max():g}{by} does not fit in {stored.name}",
+            remedy="weights: float32"
+            if factor is None
+            else f"a factor of at most {np.floor(most * 100) / 100:g}, `auto`, or a wider type",
+        )
     values = scaled.astype(stored)
     keep = values > 0
     if keep.all():

@@ -100,21 +100,12 @@ class SparseEncoder(Encoder):
 
     def _query_table(self) -> Floats:
         """float32 [width]: what a token of a query weighs; special tokens 0."""
-        from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
-
-        static = self._sides["query"][0]
-        recipe = self.recipe
-        if recipe.queries == "table" and recipe.table is None:
-            if not isinstance(static, SparseStaticEmbedding):
-                raise SeekbenchError(f"{self.name} has no table of query weights")
-            table: Floats = static.weight.detach().float().cpu().numpy().copy()
-        elif recipe.queries == "binary":
+        if self.recipe.queries == "binary":
             table = np.ones(self.width, dtype=np.float32)
             table[self.tokenizer.all_special_ids] = 0
         else:
-            path = Path(recipe.table or "")
-            table = read_table(path if path.is_absolute() else self.checkpoint.folder / path, self.tokenizer)
-        if not np.isfinite(table).all() or (table < 0).any():
+            table = table_of(self.checkpoint, self.whole, self.tokenizer)
+        if not np.isfinite(table).all() or (table < 0).any():  # a checkpoint's own
             raise InputError(f"{self.name}: query weights must be finite and not below 0")
         if len(table) < self.width:
             table = np.pad(table, (0, self.width - len(table)))
@@ -235,38 +226,61 @@ def modules_of(model: Any, side: str) -> list[Any]:
     return modules
 
 
-def read_table(path: Path, tokenizer: Any) -> Floats:
-    """float32 [vocabulary] of a table of query weights: JSON {token: weight}, or lines of token, tab, weight.
+def table_of(checkpoint: SparseCheckpoint, model: Any, tokenizer: Any) -> Floats:
+    """float32 [vocabulary]: weights of query tokens, of a checkpoint whose queries are looked up. model: it, loaded."""
+    from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
 
-    Raises InputError with file and line for what is not that, and where it has no token of this vocabulary.
+    if checkpoint.recipe.table is not None:
+        path = Path(checkpoint.recipe.table)
+        return read_table(path if path.is_absolute() else checkpoint.folder / path, tokenizer)
+    static = modules_of(model, "query")[0]
+    if not isinstance(static, SparseStaticEmbedding):
+        raise SeekbenchError(f"{checkpoint.name} has no table of query weights")
+    table: Floats = static.weight.detach().float().cpu().numpy().copy()
+    return table
+
+
+def table_pairs(path: Path) -> list[tuple[str, float, str]]:
+    """(token, weight, where it stands) of a table of query weights: JSON {token: weight}, or lines of token, tab,
+    weight. Raises InputError with file and line for what is not that.
     """
-    vocabulary = tokenizer.get_vocab()
-    out = np.zeros(max(vocabulary.values()) + 1, dtype=np.float32)
-    known = 0
+    found: list[tuple[str, Any, str]] = []
     try:
         if path.suffix == ".json":
             table = orjson.loads(path.read_bytes())
             if not isinstance(table, dict):
                 raise InputError("a table of query weights is an object {token: weight}", where=str(path))
-            pairs = [(token, weight, str(path)) for token, weight in table.items()]
+            found = [(token, weight, str(path)) for token, weight in table.items()]
         else:
-            lines = path.read_text(encoding="utf-8").splitlines()
-            pairs = []
-            for number, line in enumerate(lines, 1):
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
                 token, tab, weight = line.partition("\t")
                 if line and not tab:
                     raise InputError("token, tab, weight are expected", where=f"{path}:{number}")
                 if line:
-                    pairs.append((token, weight, f"{path}:{number}"))
+                    found.append((token, weight, f"{path}:{number}"))
     except (OSError, ValueError) as error:
         raise InputError(f"can't read this table of query weights ({error})", where=str(path)) from error
-    for token, weight, where in pairs:
+    out = []
+    for token, weight, where in found:
         try:
             value = float(weight)
         except (TypeError, ValueError):
-            raise InputError(f"the weight of '{token}' is no number: {weight!r}", where=where) from None
+            value = float("nan")
+        if not 0 <= value < float("inf"):
+            raise InputError(f"the weight of '{token}' is no number from 0 on: {weight!r}", where=where)
+        out.append((token, value, where))
+    return out
+
+
+def read_table(path: Path, tokenizer: Any) -> Floats:
+    """float32 [vocabulary] of a table of query weights. Raises InputError as `table_pairs`, and where it has no token
+    of this vocabulary."""
+    vocabulary = tokenizer.get_vocab()
+    out = np.zeros(max(vocabulary.values()) + 1, dtype=np.float32)
+    known = 0
+    for token, weight, _ in table_pairs(path):
         if token in vocabulary:
-            out[vocabulary[token]] = value
+            out[vocabulary[token]] = weight
             known += 1
     if not known:
         raise InputError("no token of this table is in the checkpoint's vocabulary", where=str(path))

@@ -65,7 +65,9 @@ def fit(model: Any, tokenizer: Any, texts: list[str], *, length: int, batch: int
     chosen = _sample(words, ordinary, seed)
     if len(chosen) < 2 * dense.weight.shape[1]:
         raise InputError(
-            f"{len(chosen)} tokens are too few to fit a head of {dense.weight.shape[1]} dimensions to"
+            f"{len(chosen)} tokens are too few to fit a head of {dense.weight.shape[1]} dimensions to: it takes "
+            f"{2 * dense.weight.shape[1]} (at most {_PER_WORD} of one word)",
+            remedy="a larger corpus, or more `head_texts`",
         )
     held, used = chosen[: len(chosen) // 10], chosen[len(chosen) // 10 :]
     wanted = embeddings - embeddings.mean(dim=0)

@@ -71,7 +71,11 @@ class SparseParams(TrainedParams):
         512, ge=1, description="documents encoded and saved at a time: what an interruption may lose"
     )
 
-    _index = field_validator("index", mode="before")(ann.by_name)
+    @field_validator("index", mode="before")
+    @classmethod
+    def _native_by_default(cls, value: object) -> object:
+        value = ann.by_name(value)
+        return {"type": "native", **value} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _one_kind_of_queries(self) -> Self:

@@ -14,16 +14,17 @@ import numpy as np
 import orjson
 
 from seekbench import hashing
-from seekbench.errors import InputError, SeekbenchError
+from seekbench.errors import InputError, SeekbenchError, did_you_mean
 from seekbench.retrievers import protocol
 from seekbench.retrievers.dense.checkpoint import Checkpoint, Settings
 from seekbench.retrievers.dense.encode import Encoder
 from seekbench.retrievers.dense.model import Model
 from seekbench.retrievers.multi_vector.passages import Passages
-from seekbench.retrievers.protocol import Context, Match, Matches, TextView, TrainingData
+from seekbench.retrievers.protocol import Context, Matches, TextView, TrainingData
 from seekbench.retrievers.sparse.checkpoint import SparseCheckpoint, SparseSettings
-from seekbench.retrievers.sparse.encode import SparseEncoder, Weighted
+from seekbench.retrievers.sparse.encode import SparseEncoder, Weighted, table_pairs
 from seekbench.retrievers.sparse.indexes import build, open_index
+from seekbench.retrievers.sparse.matches import shared_terms
 from seekbench.retrievers.sparse.params import ENCODING, SparseParams
 from seekbench.retrievers.sparse.searcher import SparseSearcher
 from seekbench.retrievers.sparse.store import WeightStore
@@ -146,6 +147,13 @@ class Sparse:
         versions = {name: version(name) for name in names}
         if self.params.training is not None:
             base = self.base_checkpoint(context)
+            if isinstance(base, SparseCheckpoint):
+                base.refuse_training()
+            elif any(str(a).endswith("ForMaskedLM") for a in base.config.get("architectures") or []):
+                raise InputError(
+                    f"{base.name} has a head of terms already, which `head: fitted` would replace",
+                    remedy="leave out training.head",
+                )
             return {
                 "weights": base.weights_hash,
                 "files": base.files_hash,
@@ -153,6 +161,8 @@ class Sparse:
                 "versions": versions,
             }
         checkpoint, query = self.checkpoint(context), self.checkpoint(context, "query")
+        if query is not checkpoint:
+            checkpoint.refuse_other_vocabulary(query)
         return {
             "weights": checkpoint.weights_hash,
             "files": checkpoint.files_hash,
@@ -166,7 +176,11 @@ class Sparse:
             return None
         path = checkpoint.folder / checkpoint.recipe.table
         if not path.is_file():
-            raise InputError(f"queries: no file {checkpoint.recipe.table}")
+            near = did_you_mean(str(self.params.queries), ("model", "binary"))
+            raise InputError(
+                f"queries: no file {checkpoint.recipe.table}", remedy=near if near.startswith("did") else ""
+            )
+        table_pairs(path)  # a damaged one is told before documents are encoded
         return hashing.of_file(path)
 
     def describe(self, *, context: Context) -> Mapping[str, Any]:
@@ -183,7 +197,7 @@ class Sparse:
                 "weights": base.weights,
                 "layout": "sentence-transformers",
                 "head": p.training.head,
-                "queries": "table" if p.training.queries == "idf" else "model",
+                "queries": p.training.queries or "own table, or idf",
                 "query_prompt": p.query_prompt,
                 "document_prompt": p.document_prompt,
                 "query_length": p.query_length,
@@ -268,21 +282,7 @@ class Sparse:
             encoder = self.encoder(context)
             left = self.encode([query], "query", lambda _: None, context).vectors
             right = self.encode([document], "document", lambda _: None, context).vectors
-        note, factor = "", getattr(self.params.index, "factor", None)
-        if self.params.index.type == "lucene" or self.params.index.weights.startswith("uint"):
-            said = f" x {factor:g}" if isinstance(factor, float) else " to integers"
-            note = f"the index stores weights rounded{said}; here they are as the model gives them"
-        own = dict(zip(right.terms.tolist(), right.weights.tolist(), strict=True))
-        names = encoder.words(left.terms)
-        matches, lacking = [], []
-        for term, name, weight in zip(left.terms.tolist(), names, left.weights.tolist(), strict=True):
-            if term in own:
-                matches.append(Match(name, weight, own[term]))
-            else:
-                lacking.append((name, weight))
-        matches.sort(key=lambda match: (-match.product, match.term))
-        lacking.sort(key=lambda pair: (-pair[1], pair[0]))
-        return Matches(tuple(matches), left.count, right.count, tuple(lacking), note)
+        return shared_terms(left, right, self.params.index, encoder.words)
 
     def release(self) -> None:
         """Lets go of the loaded models; they are loaded again when they are needed."""
@@ -304,6 +304,7 @@ class Sparse:
         facts = dict(
             build(self.params.index, store.blocks(passages.of), order, width, folder / "index", context)
         )
+        self._refuse_nothing(weights, facts)
         parts = {"encode": float(weights["seconds"]), "index": time.monotonic() - began}
         if learnt is not None:
             parts["training"] = float(learnt["seconds"])
@@ -321,6 +322,16 @@ class Sparse:
             "parts_seconds": parts,
             "seconds": sum(parts.values()),
         }
+
+    def _refuse_nothing(self, weights: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        """Raises InputError where documents had terms and the index has none."""
+        factor = getattr(self.params.index, "factor", None)
+        if weights["nonzeros"] and not facts["non_zeros"]:
+            raise InputError(f"every weight x {factor:g} rounds to 0", remedy="a larger `index.factor`")
+        if weights["passages"] and not weights["nonzeros"] and self.params.threshold:
+            raise InputError(
+                f"no document has a weight of {self.params.threshold:g} or more", remedy="a lower `threshold`"
+            )
 
     def _weights(
         self, documents: TextView, passages: Passages, folder: Path, context: Context

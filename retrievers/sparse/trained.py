@@ -54,7 +54,7 @@ def _train(retriever: Sparse, documents: TextView, place: Path, context: Context
     from seekbench.retrievers.dense.encode import pick_device
     from seekbench.retrievers.multi_vector.passages import Passages
     from seekbench.retrievers.sparse.checkpoint import SparseCheckpoint, SparseSettings
-    from seekbench.retrievers.sparse.encode import load, modules_of
+    from seekbench.retrievers.sparse.encode import load, modules_of, table_of
     from seekbench.retrievers.sparse.training import Trained, idf_of, train_model
 
     p = retriever.params
@@ -81,10 +81,15 @@ def _train(retriever: Sparse, documents: TextView, place: Path, context: Context
     model = load(checkpoint, torch.float32, device)
     modules = modules_of(model, "document")
     passages = Passages.find(documents)
-    idf = None
-    if p.training.queries == "idf":
-        idf = idf_of(documents, modules[0].tokenizer, passages, context)
-    learning = Trained(model, modules, checkpoint.recipe, p.training, idf)
+    table = None
+    if p.training.queries is None and checkpoint.recipe.queries == "table":
+        table = table_of(checkpoint, model, modules[0].tokenizer)
+    elif p.training.queries != "model":
+        table = idf_of(documents, modules[0].tokenizer, passages, context)
+    idf = (
+        idf_of(documents, modules[0].tokenizer, passages, context) if p.training.regularization.idf else None
+    )
+    learning = Trained(model, modules, checkpoint.recipe, p.training, table, idf)
     found = common.examples_of(retriever, documents, place, context)
     taught_by = [teacher.identity(context) for teacher in p.training.teachers]
     outcome, facts = train_model(
@@ -130,8 +135,8 @@ def _whole(learning: Any, device: str) -> Any:
 
     modules = [learning.transformer, learning.pool]
     prompts = {side: learning.recipe.prompt(side) for side in ("query", "document")}
-    if learning.idf is not None:
-        weight = torch.from_numpy(learning.idf)
+    if learning.table is not None:
+        weight = torch.from_numpy(learning.table)
         static = SparseStaticEmbedding(tokenizer=learning.tokenizer, weight=weight, frozen=True)
         modules = [Router.for_query_document(query_modules=[static], document_modules=modules)]
     return Library(modules=modules, device=device, prompts=prompts)

@@ -67,8 +67,10 @@ class SparseTraining(PairTraining):
         "fitted to the corpus in closed form; with steps: 0 that is all",
     )
     head_texts: int = Field(400, ge=20, description="documents that the head is fitted to")
-    queries: Literal["model", "idf"] = Field(
-        "idf", description="idf: inference-free, the weight of a query's token is its idf in this corpus"
+    queries: Literal["model", "idf"] | None = Field(
+        None,
+        description="idf: inference-free, the weight of a query's token is its idf in this corpus; not stated: the "
+        "checkpoint's own table of query weights, where it has one, else idf",
     )
     text_length: int = Field(128, ge=8, description="tokens that a text is cut to in training")
     teachers: tuple[TeachingRetriever, ...] = Field(
@@ -89,9 +91,10 @@ class SparseTraining(PairTraining):
         if self.teachers and self.pool < self.negatives:
             raise ValueError(f"a pool of {self.pool} has no {self.negatives} negatives")
         r = self.regularization
-        if self.queries == "idf" and (r.flops_query or r.l1_query):
+        if self.queries != "model" and (r.flops_query or r.l1_query):
             raise ValueError(
-                "queries have weights of idf, which nothing makes sparser: leave out flops_query, l1_query"
+                "queries are looked up in a table, which nothing makes sparser: leave out flops_query and l1_query, or "
+                "set queries: model"
             )
         return self
 
@@ -101,8 +104,9 @@ class SparseTraining(PairTraining):
 
 
 class Trained:
-    """A sentence_transformers.SparseEncoder in training. documents: modules that a document goes through; idf: float32
-    [vocabulary], weights of a query's tokens, or None where the modules encode queries, too."""
+    """A sentence_transformers.SparseEncoder in training. documents: modules that a document goes through; table:
+    float32 [vocabulary], weights of a query's tokens (their idf, or the checkpoint's own), or None where the modules
+    encode queries, too; idf: float32 [vocabulary], for FLOPS that divides by it."""
 
     def __init__(
         self,
@@ -110,12 +114,13 @@ class Trained:
         documents: Sequence[Any],
         recipe: SparseRecipe,
         params: SparseTraining,
-        idf: Floats | None,
+        table: Floats | None,
+        idf: Floats | None = None,
     ) -> None:
         self.model, self.recipe, self.params = model, recipe, params
         self.transformer, self.pool = documents
         self.tokenizer = self.transformer.tokenizer
-        self.idf = idf
+        self.table, self.idf = table, idf
 
     def vectors(self, texts: list[str], side: str) -> torch.Tensor:
         """float32 [texts, vocabulary] as the model stands: with gradient and dropout, or without."""
@@ -123,14 +128,14 @@ class Trained:
 
         device, prompt = self.model.device, self.recipe.prompt(side)
         texts = [prompt + text for text in texts] if prompt else texts
-        if side == "query" and self.idf is not None:
-            out = torch.zeros(len(texts), len(self.idf))
+        if side == "query" and self.table is not None:
+            out = torch.zeros(len(texts), len(self.table))
             with quiet():
                 rows = self.tokenizer(
                     texts, add_special_tokens=False, truncation=True, max_length=self.params.text_length
                 )
             for i, ids in enumerate(rows["input_ids"]):
-                out[i, ids] = torch.from_numpy(self.idf[ids])
+                out[i, ids] = torch.from_numpy(self.table[ids])
             return out.to(device)
         with quiet():
             rows = self.tokenizer(

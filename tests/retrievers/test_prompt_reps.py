@@ -573,6 +573,28 @@ def test_wrong_fields(collection: Path, fields: str, message: str, monkeypatch: 
     assert "Traceback" not in result.output
 
 
+def test_the_sparse_half_is_explained(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from seekbench.cli.app import app
+
+    systems = "\n".join(
+        f"  {name}: {{type: prompt_reps, model: ./llama, mode: {mode}}}"
+        for name, mode in (("a", "sparse"), ("b", "dense"))
+    )
+    _, result = run_config(collection, systems, monkeypatch)
+    assert result.exit_code == 0, result.output
+    (query, hits), *_ = ranking(collection, "a").items()
+    options = ["show", "run.yaml", "--query", query, "--document", hits[0][0]]
+    shown = CliRunner().invoke(app, [*options, "--system", "a"])
+    assert shown.exit_code == 0, shown.output
+    total = next(line for line in shown.output.splitlines() if line.startswith("score"))
+    assert float(total.split()[-1]) == pytest.approx(hits[0][1], rel=1e-4)
+    refused = CliRunner().invoke(app, [*options, "--system", "b"])
+    assert refused.exit_code == 2
+    assert "dense vectors have no terms" in refused.output
+
+
 def test_an_interrupted_index_continues_to_the_same_bytes(models: Path, tmp_path: Path) -> None:
     from seekbench.collection import Corpus
     from seekbench.retrievers.prompt_reps.retriever import PromptReps

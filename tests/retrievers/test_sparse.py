@@ -165,9 +165,36 @@ def test_weights_are_made_once(collection: Path, monkeypatch: pytest.MonkeyPatch
         ("model: ./splade, thresh: 1", "did you mean 'threshold'"),
         ("model: ./splade, queries: ./nothing.json", "nothing.json"),
         ("model: ./free, queries: model", "no model for queries"),
+        ("model: ./splade, queries: binray", "did you mean 'binary'"),
+        (
+            "model: ./splade, queries: ./bad.tsv",
+            "bad.tsv:2: the weight of 'flow' is no number from 0 on: 'much'",
+        ),
+        ("model: ./csr, queries: binary", "terms of an autoencoder are no tokens"),
+        ("model: ./splade, query_model: ./other", "has another vocabulary"),
+        ("model: ./unicoil, training: {steps: 1}", "can't be trained here: it has uniCOIL's head"),
+        ("model: ./csr, training: {steps: 1}", "can't be trained here: it has Pooling, SparseAutoEncoder"),
+        ("model: ./mlm, training: {head: fitted, steps: 0}", "has a head of terms already"),
+        ("model: ./splade, index: {type: native, weights: uint8, factor: 100000}", "a factor of at most"),
+        ("model: ./splade, index: {type: lucene, factor: 0.00001}", "every weight x 1e-05 rounds to 0"),
+        ("model: ./splade, threshold: 1000", "no document has a weight of 1000 or more"),
     ],
 )
 def test_wrong_fields(collection: Path, fields: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (collection / "bad.tsv").write_text("wing\t0.5\nflow\tmuch\n")
+    if "./csr" in fields:
+        sparse.autoencoder(collection / "csr")
+    if "./unicoil" in fields:
+        sparse.unicoil(collection / "unicoil")
+    if "./mlm" in fields:
+        sparse.masked(collection / "mlm")
+    if "./other" in fields:
+        sparse.splade(collection / "other")
+        path = next((collection / "other").rglob("tokenizer.json"))
+        told = json.loads(path.read_text())
+        words = told["model"]["vocab"]
+        words["wing"], words["flow"] = words["flow"], words["wing"]
+        path.write_text(json.dumps(told))
     _, result = run_config(collection, f"  a: {{type: sparse, {fields}}}", monkeypatch)
     assert result.exit_code == 2
     assert message in result.output
@@ -250,7 +277,11 @@ def test_a_head_is_fitted(collection: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("teachers: [{of: bm52}], negatives: 1, loss: [distillation]", "did you mean 'bm25'"),
         ("teachers: [{of: bm25}], negatives: 1", "nothing learns from the teachers"),
         ("loss: [distillation], negatives: 1", "needs a teacher"),
-        ("regularization: {flops_query: 1}", "queries have weights of idf"),
+        ("regularization: {flops_query: 1}", "queries are looked up in a table"),
+        (
+            "teachers: [{of: a}], loss: [distillation], negatives: 1",
+            "no other retriever of this config is called 'a'",
+        ),
     ],
 )
 def test_wrong_trainings(
@@ -338,6 +369,46 @@ def test_a_score_is_explained(collection: Path, monkeypatch: pytest.MonkeyPatch)
         refused = shown(*options)
         assert refused.exit_code == 2
         assert message in refused.output
+
+
+@pytest.mark.parametrize(
+    "index", ["{type: lucene, factor: 10}", "{weights: uint16, factor: 20}", "{weights: float16}"]
+)
+def test_what_the_index_multiplies_is_explained(
+    collection: Path, index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from seekbench.cli.app import app
+
+    run_config(collection, f"  a: {{type: sparse, model: ./splade, index: {index}}}", monkeypatch)
+    (query, hits), *_ = ranking(collection, "a").items()
+    result = CliRunner().invoke(app, ["show", "run.yaml", "--query", query, "--document", hits[0][0]])
+    assert result.exit_code == 0, result.output
+    total = next(line for line in result.output.splitlines() if line.startswith("score"))
+    assert float(total.split()[-1]) == pytest.approx(hits[0][1], rel=1e-4)
+    assert "as the index has them" in result.output or "float16" in result.output
+
+
+def test_training_keeps_the_checkpoints_own_query_table(
+    collection: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.numpy import load_file
+
+    def table(folder: Path) -> Any:
+        path = next(p for p in folder.rglob("model.safetensors") if "StaticEmbedding" in str(p))
+        (weights,) = load_file(path).values()
+        return weights
+
+    training = "steps: 2, batch: 2, negatives: 0, text_length: 16, watched: 0"
+    systems = f"""  own: {{type: sparse, model: ./free, training: {{{training}}}}}
+  idf: {{type: sparse, model: ./free, training: {{{training}, queries: idf}}}}"""
+    records, result = run_config(collection, systems, monkeypatch)
+    assert result.exit_code == 0, result.output
+    assert set(records) == {"own", "idf"}
+    found = [table(p) for p in (collection / "home/model").iterdir() if (p / "model").exists()]
+    same = [np.array_equal(weights, table(collection / "free")) for weights in found]
+    assert sorted(same) == [False, True]
 
 
 def test_train_hands_over_checkpoints(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:

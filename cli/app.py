@@ -10,15 +10,19 @@ import typer
 from seekbench.cli import (
     check,
     compare,
+    diff,
     doctor,
     evaluate,
     fetch,
+    inspect,
     leaderboard,
     ls,
     run,
+    select_tasks,
     show,
     study,
     submit,
+    subsample,
     train,
     validate,
 )
@@ -55,6 +59,10 @@ app.command("run")(run.run)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("diff")(diff.diff)
+app.command("inspect")(inspect.inspect)
+app.command("subsample")(subsample.subsample)
+app.command("select-tasks")(select_tasks.select_tasks)
 app.command("validate")(validate.validate)
 app.command("ls")(ls.ls)
 app.command("show")(show.show)

@@ -253,7 +253,7 @@ def _table(found: Comparison, first: int, scores: dict[str, Scores]) -> Grid:
                 Text(figures.number(pair.delta, sign=True) + (f" {mark}" if mark else ""), value=pair.delta),
                 Text("" if share is None else f"{share:+.1%}", value=share),
                 figures.text_of(pair.interval),
-                Text(_p(pair.adjusted), value=pair.adjusted),
+                Text(figures.p_text(pair.adjusted), value=pair.adjusted),
                 Text(figures.number(pair.effect, 2, sign=True), value=pair.effect),
                 Text(figures.number(pair.detectable), value=pair.detectable),
                 Text(f"{pair.wins}/{pair.ties}/{pair.losses}"),
@@ -268,10 +268,6 @@ def _table(found: Comparison, first: int, scores: dict[str, Scores]) -> Grid:
     ]
     left = {0, len(columns) - 1} if found.groups is not None else {0}
     return Grid(columns, rows, title=found.measure, notes=notes, left=frozenset(left))
-
-
-def _p(value: float) -> str:
-    return "<0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
 def _slices(

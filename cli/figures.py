@@ -28,6 +28,14 @@ class Format(enum.StrEnum):
     json = "json"
 
 
+class ReportFormat(enum.StrEnum):
+    """Of what is several tables, and so no CSV."""
+
+    table = "table"
+    md = "md"
+    json = "json"
+
+
 class TieBreak(enum.StrEnum):
     trec_eval = "trec_eval"
     docid_asc = "docid_asc"
@@ -213,8 +221,6 @@ def check_info(info: QueryInfo, scores: Mapping[str, Scores], where: str) -> Non
 
 def show(grids: Sequence[Grid], format: Format) -> None:
     """Prints tables in any format but JSON."""
-    import sys
-
     from seekbench import tables
     from seekbench.errors import InputError
 
@@ -227,7 +233,7 @@ def show(grids: Sequence[Grid], format: Format) -> None:
         return
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = Console(width=terminal_width())
     for i, grid in enumerate(grids):
         if i:
             console.print()
@@ -236,6 +242,14 @@ def show(grids: Sequence[Grid], format: Format) -> None:
         console.print(tables.as_rich(grid, console.width))
         for line in grid.notes:
             console.print(line, style="dim", markup=False, highlight=False)
+
+
+def terminal_width() -> int:
+    """Characters of a line on standard output; 200 where that is no terminal."""
+    import shutil
+    import sys
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 200
 
 
 def place(value: float, lower: bool) -> float:
@@ -250,6 +264,10 @@ def number(value: float | None, digits: int = 4, *, sign: bool = False) -> str:
     if abs(value) >= 10 and float(value).is_integer():
         return f"{int(value):,}"
     return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+
+
+def p_text(p: float) -> str:
+    return "<0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def text_of(bounds: tuple[float, float] | None) -> Any:

@@ -7,7 +7,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Format = Literal["table", "md", "latex", "csv"]
@@ -130,6 +130,47 @@ def as_rich(grid: Grid, width: int | None = None) -> Any:
             *(Rich(c.shown, style="bold" if c.best else "underline" if c.second else "") for c in row)
         )
     return table
+
+
+def fitted(grid: Grid, texts: Iterable[int], width: int, *, least: int = 16, drop: bool = False) -> Grid:
+    """The grid with its columns of texts cut so that it is at most `width` characters wide.
+
+    Where less than `least` characters would be left of each, they are cut to that, or left out if `drop`.
+    """
+    from rich.cells import cell_len
+
+    chosen, cells = list(texts), grid.cells()
+    rest = [i for i in range(len(grid.columns)) if i not in chosen]
+    needed = sum(max(map(cell_len, [grid.columns[i], *(row[i].shown for row in cells)])) + 3 for i in rest)
+    room = (width - needed) // max(1, len(chosen)) - 3
+    if drop and room < least:
+        left = frozenset(place for place, i in enumerate(rest) if i in grid.left)
+        return replace(
+            grid,
+            columns=[grid.columns[i] for i in rest],
+            rows=[[r[i] for i in rest] for r in cells],
+            left=left,
+        )
+    rows = [
+        [replace(c, shown=cut(c.shown, max(least, room))) if i in chosen else c for i, c in enumerate(row)]
+        for row in cells
+    ]
+    return replace(grid, rows=rows)
+
+
+def cut(text: str, width: int) -> str:
+    """At most `width` characters of a terminal of a text on one line, what can't be printed left out; ends in … where
+    it was longer."""
+    from rich.cells import cell_len
+
+    shown = "".join(c if c.isprintable() else " " for c in text)
+    shown = " ".join(shown.split())
+    if cell_len(shown) <= width:
+        return shown
+    shown = shown[:width]  # no character is narrower than one
+    while cell_len(shown) > width - 1:
+        shown = shown[:-1]
+    return shown.rstrip() + "…"
 
 
 def _width(columns: Sequence[str], rows: Sequence[Sequence[Text]]) -> int:

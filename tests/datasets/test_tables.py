@@ -63,7 +63,7 @@ def test_one_table_of_several_datasets(tmp_path: Path) -> None:
                     "where": {"dataset": ["gov", "court"]},
                 }
             },
-        )  # fmt: skip
+        )
     )
     assert found.corpus.ids().to_pylist() == ["p1", "p3", "p5"]
     assert judged(found) == {("q1", "p1", 1), ("q1", "p3", 1)}
@@ -100,7 +100,7 @@ def test_graded_pairs_with_their_texts(tmp_path: Path) -> None:
                     "grades": {"E": 3, "S": 2, "C": 1, "I": 0},
                 }
             },
-        )  # fmt: skip
+        )
     )
     assert found.corpus.texts("{text}") == ["Red shoes", 'Blue "shoes"', "Socks"]
     assert found.queries.texts("{text}") == ["red, shoes", "hats"]

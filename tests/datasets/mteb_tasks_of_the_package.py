@@ -13,6 +13,8 @@ from typing import Any
 from seekbench.errors import InputError
 from seekbench.metrics.measure import parse
 
+#: Tasks with code of their own that reads nothing else than the common layout (`<language>-corpus`, …).
+SAME_LAYOUT = {"COIRCodeSearchNetRetrieval", "CodeSearchNetCCRetrieval"}
 TYPES = ["Retrieval", "Reranking", "InstructionRetrieval", "InstructionReranking"]
 HEADER = "task\ttype\trepo\trevision\tsplits\tlanguages\tmain_score\texclude\tlicence"
 
@@ -30,7 +32,7 @@ def rows() -> list[str]:
             kind.load_data is not AbsTaskRetrieval.load_data
             or kind.dataset_transform is not AbsTaskRetrieval.dataset_transform
         )
-        if own or set(data.modalities) != {"text"}:
+        if (own and data.name not in SAME_LAYOUT) or set(data.modalities) != {"text"}:
             continue
         try:
             parse(data.main_score)

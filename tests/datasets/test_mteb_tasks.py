@@ -21,9 +21,22 @@ def test_the_table_is_what_the_package_says() -> None:
     assert suites.TABLE.read_text(encoding="utf-8").splitlines() == told
 
 
+def test_cards_have_the_revision_that_the_package_evaluates() -> None:
+    import mteb
+
+    cards = [card for name in catalogue.names() if (card := catalogue.card(name)).mteb]
+    assert len(cards) == 46
+    for card in cards:
+        assert card.mteb is not None
+        task = mteb.get_task(card.mteb).metadata
+        assert (card.source.repo, card.source.revision) == (task.dataset["path"], task.dataset["revision"])
+        assert card.main_metric == parse(task.main_score).name
+        assert card.default_split in task.eval_splits
+
+
 def test_every_task_is_a_card() -> None:
     names = [n for task in mteb_tasks.tasks() for n in mteb_tasks.names_of(f"mteb/{task}")]
-    assert len(mteb_tasks.tasks()) == 430
+    assert len(mteb_tasks.tasks()) == 432
     assert len(names) > 900
     for name in names:
         card = catalogue.card(name)
@@ -35,7 +48,7 @@ def test_every_task_is_a_card() -> None:
 
 
 def test_every_suite() -> None:
-    assert len(suites.names()) == 44
+    assert len(suites.names()) == 46
     for name in suites.names():
         found = suites.suite(name)
         assert all(catalogue.is_known(dataset) for dataset in found.datasets), name

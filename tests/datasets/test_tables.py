@@ -211,3 +211,48 @@ def test_tables_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         builder.close()
         assert builder.report.lines() == []
         assert not [path for path in requests if path.endswith("big.parquet")]
+
+
+def test_brights_cards_read_brights_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The columns and file names of the hub's BRIGHT, with two domains; excluded documents of the card's list."""
+    from seekbench.datasets import catalogue, suites
+    from seekbench.datasets.formats import hub as hub_format
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    documents = [{"id": f"web/{i}.txt", "content": f"page {i}"} for i in range(4)]
+    asked = [
+        {
+            "id": "0", "query": "why is it so", "reasoning": "because", "excluded_ids": ["web/3.txt"],
+            "gold_ids_long": ["web"], "gold_ids": ["web/0.txt", "web/2.txt"], "gold_answer": "N/A",
+        },
+        {
+            "id": "1", "query": "what is it", "reasoning": "", "excluded_ids": ["N/A"],
+            "gold_ids_long": ["web"], "gold_ids": ["web/1.txt"], "gold_answer": "N/A",
+        },
+    ]  # fmt: skip
+    whole = [{"id": "web", "content": "all pages"}]
+    files = {
+        "documents/biology-00000-of-00001.parquet": hub.parquet(documents),
+        "long_documents/biology-00000-of-00001.parquet": hub.parquet(whole),
+        "examples/biology-00000-of-00001.parquet": hub.parquet(asked),
+        "documents/pony-00000-of-00001.parquet": b"not fetched",
+    }
+    revision = catalogue.card("bright/biology").source.revision
+    assert revision is not None
+    monkeypatch.setitem(hub.REPOS, "mteb/BRIGHT", files)
+    commit_of = hub.commit_of
+    monkeypatch.setattr(hub, "commit_of", lambda repo: revision if repo == "mteb/BRIGHT" else commit_of(repo))
+    with hub.serving() as (endpoint, requests):
+        before = hub_format.Hub.__init__
+
+        def here(self: Any, *args: Any, **options: Any) -> None:
+            before(self, *args, **{**options, "endpoint": endpoint, "cache": tmp_path / "cache"})
+
+        monkeypatch.setattr(hub_format.Hub, "__init__", here)
+        short, long = load("bright/biology"), load("bright/biology-long")
+        assert not [path for path in requests if "pony" in path]
+    assert judged(short) == {("0", "web/0.txt", 1), ("0", "web/2.txt", 1), ("1", "web/1.txt", 1)}
+    assert (short.exclusion.kind, short.exclusion.doc_rows.tolist()) == ("list", [3])
+    assert judged(long) == {("0", "web", 1), ("1", "web", 1)}
+    assert len(suites.suite("bright").datasets) == 12
+    assert len(suites.suite("bright-long").datasets) == 8

@@ -17,6 +17,7 @@ from seekbench.cli import (
     inspect,
     leaderboard,
     ls,
+    new,
     run,
     select_tasks,
     show,
@@ -71,6 +72,7 @@ app.command("leaderboard")(leaderboard.leaderboard)
 app.command("check")(check.check)
 app.command("submit")(submit.submit)
 app.command("doctor")(doctor.doctor)
+app.add_typer(new.app, name="new")
 app.add_typer(study.app, name="study")
 
 

@@ -190,7 +190,7 @@ def _show_fields(params: Any, besides: str = "") -> None:
 
 def _show_nested(params: Any, prefix: str) -> None:
     """The parameters of models within a model, each below its dotted path; `[]` stands for a place in a list."""
-    from seekbench.config import tag_of, union_members
+    from seekbench.validation import tag_of, union_members
 
     for field, info in params.model_fields.items():
         for model, places in _models(info.annotation):
@@ -205,7 +205,7 @@ def _show_nested(params: Any, prefix: str) -> None:
 
 def _models(kind: Any, places: str = "") -> list[tuple[Any, str]]:
     """The models in a type annotation, each with `[]` for every list around it."""
-    from seekbench.config import is_model, union_members
+    from seekbench.validation import is_model, union_members
 
     out: list[tuple[Any, str]] = []
     for member in union_members(kind):
@@ -228,7 +228,7 @@ def _show_options(model: Any) -> None:
 
 def _choices(kind: Any) -> str:
     """The words that a field takes, where it takes no other."""
-    from seekbench.config import union_members
+    from seekbench.validation import union_members
 
     values = [v for m in union_members(kind) for v in get_args(m) if isinstance(v, str)]
     return f"one of {', '.join(values)}" if len(values) > 1 else ""

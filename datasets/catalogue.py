@@ -103,6 +103,35 @@ def card(name: str) -> Card:
     return found
 
 
+def read_card(path: Path) -> Card:
+    """A card of the user's own; the path of its folder is taken from where it lies. Raises InputError with the lines of
+    all mistakes."""
+    from pydantic import ValidationError
+
+    from seekbench import yamlfile
+    from seekbench.datasets.spec import Card
+    from seekbench.errors import Report
+    from seekbench.validation import add_validation_errors
+
+    if not path.is_file():
+        raise InputError(
+            f"{path} does not exist", where="card", remedy="seekbench new dataset FOLDER writes one"
+        )
+    marked = yamlfile.load(path)
+    if not isinstance(marked.value, dict):
+        raise InputError("a card is a mapping", where=str(path), line=1)
+    try:
+        found = Card.model_validate(marked.value)
+    except ValidationError as error:
+        report = Report()
+        add_validation_errors(report, error, marked, (), Card, what="a card")
+        raise InputError(report=report) from error
+    if found.source.path is None:
+        return found
+    source = found.source.model_copy(update={"path": path.parent / found.source.path.expanduser()})
+    return found.model_copy(update={"source": source})
+
+
 def card_text(name: str) -> str:
     """The card as it is written. Raises InputError for an unknown name."""
     return path_of(name).read_text(encoding="utf-8").rstrip()

@@ -62,6 +62,7 @@ def load(
     before = {path: _state(path) for path in wanted.source.files()}
     begun = time.time_ns()
     recipe = _recipe(wanted.source, store, offline)
+    _check_files(recipe["files"], wanted)
 
     def make(folder: Path) -> Mapping[str, Any]:
         try:
@@ -164,6 +165,25 @@ def _recipe(source: Source, store: Store, offline: bool) -> dict[str, Any]:
         "files": {file_name(p, source.folder): _hash(p, store) for p in source.files()},
         "code": {"reader": hashing.of_code(*source.modules), "builder": hashing.of_code(*_BUILDER)},
     }
+
+
+def _check_files(files: Mapping[str, str], wanted: DatasetSpec) -> None:
+    """Raises InputError where files are not those that the card was written for."""
+    told = {} if wanted.card is None else wanted.card.source.checksums
+    if not told:
+        return
+    report = Report()
+    for name in sorted({*told, *files}):
+        if name not in files:
+            report.error("card-files", f"the card has a file '{name}' that is not there", where=wanted.id)
+        elif name not in told:
+            report.error("card-files", f"there is a file '{name}' that the card lacks", where=wanted.id)
+        elif told[name] != files[name]:
+            report.error(
+                "card-files", f"'{name}' is not the file that the card was written for (its checksum differs)",
+                where=wanted.id, remedy="restore it, or write the card anew: seekbench new dataset",
+            )  # fmt: skip
+    report.raise_if_errors()
 
 
 def _hash(path: Path, store: Store) -> str:

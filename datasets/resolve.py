@@ -14,6 +14,7 @@ from seekbench.datasets.spec import (
     TREC_OPTIONS,
     CandidateList,
     Card,
+    CardSpec,
     ExcludeList,
     HubSpec,
     NamedSpec,
@@ -60,7 +61,11 @@ def resolve(entry: DatasetSpec | Any, *, base: Path | None = None, any_split: bo
     spec = parse_spec(entry)
     if base is not None:
         spec = below(spec, base)
-    card = catalogue.card(spec.name) if isinstance(spec, NamedSpec) else None
+    card: Card | None = None
+    if isinstance(spec, NamedSpec):
+        card = catalogue.card(spec.name)
+    elif isinstance(spec, CardSpec):
+        card = catalogue.read_card(spec.card)
     source, name = _source(spec, card)
     cut = spec.limit_documents if card and card.source.format == "pydocs" else None
     return DatasetSpec(
@@ -74,7 +79,7 @@ def resolve(entry: DatasetSpec | Any, *, base: Path | None = None, any_split: bo
         language=spec.language or (card.languages[0] if card and len(card.languages) == 1 else None),
         main_metric=spec.main_metric or (card.main_metric if card else "ndcg@10"),
         card=card,
-        is_local=isinstance(spec, PathSpec),
+        is_local=isinstance(spec, PathSpec) or (card is not None and card.source.format == "folder"),
         limit=spec.limit,
         limit_documents=spec.limit_documents if cut is None else None,
         limited_source=cut,
@@ -182,6 +187,9 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
         return hub, spec.hub + (f"/{spec.subset}" if spec.subset else "")
     assert card is not None  # a named spec
     origin = card.source
+    if origin.path is not None:
+        inner = PathSpec(path=origin.path, format=origin.layout, tables=origin.tables)
+        return _source(inner, None)[0], card.id
     if origin.format == "pydocs":
         from seekbench.datasets.formats.pydocs import PyDocs
 

@@ -1,8 +1,9 @@
 """What a run config may hold under `datasets:`, and what a card holds.
 
-An entry is a string (a card's name, or a path that begins with `.`, `/` or `~`) or a mapping that says where
-the collection is with exactly one of `name` (a card), `path` (a folder or an archive of one), `hub` (a hub repository)
-or `url` (an archive at an address). The rest is optional and goes before what the card says.
+An entry is a string (a card's name; a path that begins with `.`, `/` or `~`; a card's path, which ends with .yaml)
+or a mapping that says where the collection is with exactly one of `name` (a card), `path` (a folder or an archive of
+one), `hub` (a hub repository), `url` (an archive at an address) or `card` (a card of the user's own). The rest is
+optional and goes before what the card says.
 """
 
 from __future__ import annotations
@@ -216,7 +217,7 @@ class PathSpec(_Spec):
 
 
 #: Keys that say where a collection is.
-KINDS = ("name", "path", "hub", "url")
+KINDS = ("name", "path", "hub", "url", "card")
 TREC_OPTIONS = ("documents", "topics", "qrels", "topic_fields", "encoding")
 
 
@@ -261,20 +262,34 @@ class HubSpec(_Spec):
         return self
 
 
-Spec = NamedSpec | PathSpec | HubSpec | UrlSpec
+class CardSpec(_Spec):
+    """A card of the user's own, e.g. `{card: ./mine.yaml}`; `seekbench new dataset FOLDER` writes one."""
+
+    card: Path
+
+
+Spec = NamedSpec | PathSpec | HubSpec | UrlSpec | CardSpec
+
+
+_MODELS: dict[str, type[BaseModel]] = {
+    "name": NamedSpec, "path": PathSpec, "hub": HubSpec, "url": UrlSpec, "card": CardSpec,
+}  # fmt: skip
 
 
 def _from_string(value: Any) -> Any:
     if isinstance(value, Path):
-        return {"path": value}
+        return {"card" if value.suffix in (".yaml", ".yml") else "path": value}
     if isinstance(value, str):
+        if value.endswith((".yaml", ".yml")):
+            return {"card": value}
         return {"path": value} if value.startswith((".", "/", "~")) else {"name": value}
     return value
 
 
 def _kind(value: Any) -> str | None:
-    if isinstance(value, NamedSpec | PathSpec | HubSpec | UrlSpec):
-        return {NamedSpec: "name", PathSpec: "path", HubSpec: "hub", UrlSpec: "url"}[type(value)]
+    for kind, model in _MODELS.items():
+        if isinstance(value, model):
+            return kind
     found = [k for k in KINDS if isinstance(value, dict) and k in value]
     return found[0] if len(found) == 1 else None
 
@@ -284,13 +299,17 @@ Entry = Annotated[
     Annotated[NamedSpec, Tag("name")]
     | Annotated[PathSpec, Tag("path")]
     | Annotated[HubSpec, Tag("hub")]
-    | Annotated[UrlSpec, Tag("url")],
+    | Annotated[UrlSpec, Tag("url")]
+    | Annotated[CardSpec, Tag("card")],
     Discriminator(
         _kind,
         custom_error_type="dataset_kind",
-        custom_error_message="a dataset is a name, a path, or a mapping with one of 'name', 'path', 'hub', 'url'",
+        custom_error_message="a dataset is a name, a path, or a mapping with one of 'name', 'path', 'hub', 'url', "
+        "'card'",
     ),
-    BeforeValidator(_from_string, json_schema_input_type=str | NamedSpec | PathSpec | HubSpec | UrlSpec),
+    BeforeValidator(
+        _from_string, json_schema_input_type=str | NamedSpec | PathSpec | HubSpec | UrlSpec | CardSpec
+    ),
 ]
 ADAPTER: TypeAdapter[Spec] = TypeAdapter(Entry)
 
@@ -316,9 +335,8 @@ def parse_spec(value: Any) -> Spec:
 
 
 def _fields(value: Any) -> list[str]:
-    models: dict[str, type[BaseModel]] = {"name": NamedSpec, "path": PathSpec, "hub": HubSpec, "url": UrlSpec}
     kind = _kind(value)
-    return list(models[kind].model_fields) if kind else []
+    return list(_MODELS[kind].model_fields) if kind else []
 
 
 def below(spec: Spec, base: Path) -> Spec:
@@ -326,6 +344,8 @@ def below(spec: Spec, base: Path) -> Spec:
     changes: dict[str, Any] = {}
     if isinstance(spec, PathSpec):
         changes["path"] = _from(base, spec.path)
+    if isinstance(spec, CardSpec):
+        changes["card"] = _from(base, spec.card)
     if isinstance(spec.exclude, ExcludeList) and spec.exclude.file is not None:
         changes["exclude"] = ExcludeList(file=_from(base, spec.exclude.file))
     if isinstance(spec.candidates, CandidateList) and spec.candidates.file is not None:
@@ -344,9 +364,13 @@ def _from(base: Path, path: Path) -> Path:
 
 
 class CardSource(_Model):
-    """Where a card's collection comes from: the format's name and what it takes."""
+    """Where a card's collection comes from: the format's name and what it takes. Of a folder: its path, from the card's
+    own place, its layout, and the sha256 of its files, which are refused where they differ."""
 
-    format: Literal["pydocs", "hub"]
+    format: Literal["pydocs", "hub", "folder"]
+    path: Path | None = None
+    layout: Literal["auto", "beir", "trec", "tables"] = "auto"
+    checksums: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(default_factory=dict)
     tables: TablesLayout | None = None
     repo: str | None = None
     revision: Commit | None = None
@@ -359,6 +383,8 @@ class CardSource(_Model):
 
     @model_validator(mode="after")
     def _pinned(self) -> CardSource:
+        if (self.format == "folder") != (self.path is not None):
+            raise ValueError("'format: folder' and 'path' come together")
         if self.format == "hub" and (self.repo is None or self.revision is None):
             raise ValueError("a hub source has a 'repo' and a 'revision'")
         if self.qrels_repo is not None and self.qrels_revision is None:

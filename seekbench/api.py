@@ -55,9 +55,9 @@ def load_retriever(type: str, /, **params: Any) -> Retriever:
     """
     from pydantic import ValidationError
 
-    from seekbench.config import add_validation_errors
     from seekbench.errors import Report
     from seekbench.retrievers import registry
+    from seekbench.validation import add_validation_errors
     from seekbench.yamlfile import Marked
 
     cls = registry.resolve(type)

@@ -96,9 +96,10 @@ def mean(cells: Sequence[Cell]) -> float | None:
 
 
 def by_kind(row: Row, columns: Sequence[Column]) -> None:
-    """Sets the means by type of task and their mean, where the types of all columns are known and there are several."""
+    """Sets the means by type of task and their mean, where the types of all columns are known, there are several, and
+    one has several columns: else this is the mean of the columns, or nothing new."""
     kinds = list(dict.fromkeys(c.kind for c in columns))
-    if None in kinds or len(kinds) < 2:
+    if None in kinds or not 2 <= len(kinds) < len(columns):
         return
     for kind in kinds:
         row.kinds[str(kind)] = mean(

@@ -22,9 +22,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from seekbench import config as configs
-from seekbench.config import RunConfig, add_validation_errors
+from seekbench.config import RunConfig
 from seekbench.errors import InputError, Report
 from seekbench.studies import common
+from seekbench.validation import add_validation_errors
 from seekbench.yamlfile import Marked, Path_
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from seekbench import config as configs
-from seekbench.config import RunConfig, add_validation_errors
+from seekbench.config import RunConfig
 from seekbench.errors import InputError, Report
 from seekbench.studies.common import copy_marks, refuse_other, report_at, said_once, set_values
+from seekbench.validation import add_validation_errors
 from seekbench.yamlfile import Marked, Path_
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from seekbench import config as configs
 from seekbench import tables
-from seekbench.config import RunConfig, add_validation_errors
+from seekbench.config import RunConfig
 from seekbench.errors import InputError, Report
 from seekbench.studies.common import (
     METRICS,
@@ -41,6 +41,7 @@ from seekbench.studies.common import (
     set_values,
 )
 from seekbench.tables import Grid, Text, best_shown
+from seekbench.validation import add_validation_errors
 from seekbench.yamlfile import Marked, Path_
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from seekbench import yamlfile
-from seekbench.config import add_validation_errors
 from seekbench.errors import InputError, Report, did_you_mean
+from seekbench.validation import add_validation_errors
 from seekbench.yamlfile import Marked
 
 #: ISO 639-3 and ISO 15924, as MTEB writes languages.

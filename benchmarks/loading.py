@@ -4,7 +4,7 @@
 
 seekbench's figure includes what the other does not do: duplicates, dangling judgments, content hashes, byte
 order of ids. `again` is the second opening, from each one's cache. Every system runs in a fresh process; peak
-memory is that of the whole process. Without a collection, a synthetic one is made. Needs the extra `dev`.
+memory is that of the whole process. Without a collection, a synthetic one of `--documents` is made. Needs the extra `dev`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def invent(folder: Path, documents: int = 100_000) -> None:
     (folder / "qrels").mkdir(parents=True)
     with (folder / "corpus.jsonl").open("w") as out:
         for i in range(documents):
-            text = " ".join(rng.choices(words, k=20))
+            text = " ".join(rng.choices(words, k=60))
             out.write(json.dumps({"_id": f"d{i}", "title": f"title {i}", "text": text}) + "\n")
     with (folder / "queries.jsonl").open("w") as out, (folder / "qrels" / "test.tsv").open("w") as qrels:
         qrels.write("query-id\tcorpus-id\tscore\n")
@@ -75,6 +75,7 @@ SYSTEMS = {"seekbench": seekbench, "datasets": huggingface}
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--collection", action="append")
+    parser.add_argument("--documents", type=int, default=100_000, help="of the synthetic collection")
     parser.add_argument("--one", nargs=3, metavar=("SYSTEM", "FOLDER", "CACHE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -86,7 +87,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         folders = options.collection or [str(Path(work) / "synthetic")]
         if not options.collection:
-            invent(Path(folders[0]))
+            invent(Path(folders[0]), options.documents)
         print(
             f"{'collection':<40} {'system':<10} {'first s':>8} {'again s':>8} {'docs/s':>10} {'peak MiB':>9}"
         )

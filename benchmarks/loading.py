@@ -4,7 +4,8 @@
 
 seekbench's figure includes what the other does not do: duplicates, dangling judgments, content hashes, byte
 order of ids. `again` is the second opening, from each one's cache. Every system runs in a fresh process; peak
-memory is that of the whole process. Without a collection, a synthetic one of `--documents` is made. Needs the extra `dev`.
+memory is that of the whole process, own: without pages of mapped files, which the kernel may drop (Linux). Without a
+collection, a synthetic one of `--documents` is made. Needs the extra `dev`.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from seekbench import hashing
 from seekbench.collection import BLOCK, Records, byte_order
 from seekbench.errors import InputError, Report
 from seekbench.store import write_atomic
@@ -468,8 +469,7 @@ class Builder:
             "splits": splits,
             "candidates": None if self._candidates is None else self._candidates.rows,
             "hashes": {
-                name: Records.open(self.folder / f"{name}.arrow").content_hash
-                for name in ("corpus", "queries")
+                name: hashing.of_arrow_file(self.folder / f"{name}.arrow") for name in ("corpus", "queries")
             },
             "warnings": self.report.lines("warning"),
         }

@@ -14,7 +14,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from seekbench.collection import Candidates, Corpus, Dataset, Exclusion, Qrels, Queries, Records
+from seekbench.collection import Candidates, Corpus, Dataset, Exclusion, Qrels, Queries, Records, taken
 from seekbench.datasets.builder import rows_of
 from seekbench.datasets.spec import CandidateList
 from seekbench.errors import InputError, did_you_mean
@@ -125,7 +125,7 @@ def open_dataset(
     if limit is not None and limit < len(chosen):
         chosen = chosen[:limit]
         limited["queries"] = limit
-    queries = Queries(collection.queries.table.take(pa.array(chosen)))
+    queries = Queries(taken(collection.queries.table, chosen))
     counts = np.diff(full.indptr)[chosen]
     picks = np.repeat(
         full.indptr[chosen] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts
@@ -157,7 +157,7 @@ def open_dataset(
         exclusion = Exclusion("identical_id", found, rows[found])
     elif exclude_key is not None or not isinstance(exclude, str):
         # Against the whole split and corpus: what a limit cuts off is not unknown.
-        everyone = Queries(collection.queries.table.take(pa.array(asked))) if limited else queries
+        everyone = Queries(taken(collection.queries.table, asked)) if limited else queries
         if exclude_key is not None:
             exclude = _lists_of(everyone, exclude_key)
         assert not isinstance(exclude, str)
@@ -207,7 +207,7 @@ def _fewer_documents(corpus: Corpus, doc_rows: IntArray, most: int) -> tuple[Cor
     rows = np.flatnonzero(keep)
     moved = np.where(real, np.searchsorted(rows, np.minimum(doc_rows, len(corpus) - 1)), 0)
     moved[~real] = doc_rows[~real] - len(corpus) + len(rows)
-    return Corpus(corpus.table.take(pa.array(rows))), moved
+    return Corpus(taken(corpus.table, rows)), moved
 
 
 def _check_texts(corpus: Records, queries: Records, template: str, query_template: str) -> list[str]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from seekbench.collection import Qrels, Records
+from seekbench.collection import Qrels, Records, taken
 from seekbench.datasets.folder import Collection
 from seekbench.datasets.languages import guess_language
 
@@ -109,7 +109,7 @@ def languages(records: Records, sample: int = SAMPLE) -> dict[str, float]:
     if not len(records):
         return {}
     rows = np.unique(np.linspace(0, len(records) - 1, min(sample, len(records))).astype(np.int64))
-    texts = records.table.column("text").take(pa.array(rows)).to_pylist()
+    texts = taken(records.table.select(["text"]), rows).column("text").to_pylist()
     found = Counter(guess_language(text[:2000]) for text in texts if text and text.strip())
     total = sum(found.values())
     return {code: round(n / total, 3) for code, n in found.most_common()}

@@ -183,7 +183,7 @@ class Records:
         return self._field(self.table, name)
 
     def subset(self, rows: npt.NDArray[np.integer[Any]]) -> Records:
-        return type(self)(self.table.take(pa.array(rows)))
+        return type(self)(taken(self.table, rows))
 
     @cached_property
     def content_hash(self) -> str:
@@ -204,6 +204,30 @@ class Records:
 
     def _render(self, table: pa.Table, template: Template) -> list[str]:
         return template.render({name: self._field(table, name) for name in template.fields}, table.num_rows)
+
+
+def taken(table: pa.Table, rows: npt.NDArray[np.integer[Any]]) -> pa.Table:
+    """Rows of a table, in the order given. Arrow's own `take` of a column of many chunks copies all of it first, which
+    of a mapped corpus is the whole file."""
+    wanted = np.asarray(rows, dtype=np.int64)
+    lengths = [len(chunk) for chunk in table.column(0).chunks]
+    if len(lengths) <= 1 or not len(wanted):
+        return table.take(pa.array(wanted))
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    order = np.argsort(wanted, kind="stable")
+    ordered = wanted[order]
+    bounds = np.searchsorted(ordered, starts)
+    parts = [
+        table.slice(start, length).take(pa.array(ordered[first:last] - start))
+        for start, length, first, last in zip(starts[:-1], lengths, bounds[:-1], bounds[1:], strict=True)
+        if last > first
+    ]
+    joined = pa.concat_tables(parts).combine_chunks()
+    if (ordered == wanted).all():
+        return joined
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return joined.take(pa.array(place))
 
 
 class Corpus(Records):

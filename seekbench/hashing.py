@@ -6,7 +6,7 @@ import ast
 import hashlib
 import importlib.util
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -48,29 +48,71 @@ def of_columns(columns: Iterable[tuple[str, Any]]) -> str:
     Equal for equal content, however the columns are chunked or whatever file they came from: each column
     enters in blocks of BLOCK rows as its values' lengths (int64, -1 for null) and bytes.
     """
+    return _of_chunks((name, len(column), column.chunks) for name, column in columns)
+
+
+def of_arrow_file(path: Path) -> str:
+    """The same of all columns of an Arrow file, in the order of their names. It is read block by block and not mapped,
+    so that memory does not grow with the file."""
+    import pyarrow as pa
+
+    def chunks(place: int) -> Iterator[Any]:
+        with pa.OSFile(str(path)) as file:
+            reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=[place]))
+            for at in range(reader.num_record_batches):
+                yield reader.get_batch(at).column(0)
+
+    with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as reader:
+        names = reader.schema.names
+        rows = reader.count_rows()
+    return _of_chunks((name, rows, chunks(names.index(name))) for name in sorted(names))
+
+
+def _of_chunks(columns: Iterable[tuple[str, int, Iterable[Any]]]) -> str:
+    digest = hashlib.sha256()
+    for name, rows, chunks in columns:
+        digest.update(f"{name}\0{rows}\0".encode())
+        for block in _blocks(chunks):
+            _add_block(digest, block)
+    return digest.hexdigest()
+
+
+def _blocks(chunks: Iterable[Any]) -> Iterator[Any]:
+    """The arrays cut anew, into BLOCK rows each and the rest."""
+    import pyarrow as pa
+
+    waiting: list[Any] = []
+    count = 0
+    for chunk in chunks:
+        at = 0
+        while at < len(chunk):
+            piece = chunk.slice(at, BLOCK - count)
+            waiting.append(piece)
+            at, count = at + len(piece), count + len(piece)
+            if count == BLOCK:
+                yield pa.concat_arrays(waiting)
+                waiting, count = [], 0
+    if waiting:
+        yield pa.concat_arrays(waiting)
+
+
+def _add_block(digest: Any, block: Any) -> None:
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    digest = hashlib.sha256()
-    for name, column in columns:
-        digest.update(f"{name}\0{len(column)}\0".encode())
-        for start in range(0, len(column), BLOCK):
-            block = pa.concat_arrays(column.slice(start, BLOCK).chunks)
-            if pa.types.is_string(block.type) or pa.types.is_large_string(block.type):
-                lengths = pc.fill_null(pc.binary_length(block).cast(pa.int64()), -1)
-                digest.update(np.asarray(lengths, dtype="<i8").tobytes())
-                filled = pc.fill_null(block, "")
-                offsets = np.frombuffer(
-                    filled.buffers()[1], dtype=np.int64 if pa.types.is_large_string(block.type) else np.int32
-                )
-                first, last = offsets[filled.offset], offsets[filled.offset + len(filled)]
-                data = filled.buffers()[2]
-                if data is not None:
-                    digest.update(memoryview(data)[int(first) : int(last)])
-            else:
-                digest.update(np.ascontiguousarray(block.to_numpy(zero_copy_only=False)).tobytes())
-    return digest.hexdigest()
+    if not (pa.types.is_string(block.type) or pa.types.is_large_string(block.type)):
+        digest.update(np.ascontiguousarray(block.to_numpy(zero_copy_only=False)).tobytes())
+        return
+    lengths = pc.fill_null(pc.binary_length(block).cast(pa.int64()), -1)
+    digest.update(np.asarray(lengths, dtype="<i8").tobytes())
+    filled = pc.fill_null(block, "")
+    kind = np.int64 if pa.types.is_large_string(block.type) else np.int32
+    offsets = np.frombuffer(filled.buffers()[1], dtype=kind)
+    first, last = offsets[filled.offset], offsets[filled.offset + len(filled)]
+    data = filled.buffers()[2]
+    if data is not None:
+        digest.update(memoryview(data)[int(first) : int(last)])
 
 
 @cache

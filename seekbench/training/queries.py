@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from seekbench.collection import Dataset, Records
+from seekbench.collection import Dataset, Records, taken
 from seekbench.datasets.leakage import THRESHOLD, Embed, close_pairs, normal, unit_vectors
 from seekbench.errors import InputError
 from seekbench.retrievers.protocol import TextView, TrainingData
@@ -34,7 +33,7 @@ def training_data(evaluated: Dataset, other: Dataset) -> TrainingData:
         raise InputError(
             f"the split '{other.split}' of {other.id} has no query to learn from that '{evaluated.split}' lacks"
         )
-    view = TextView(Records(other.queries.table.take(pa.array(kept))), other.query_template, other.language)
+    view = TextView(Records(taken(other.queries.table, kept)), other.query_template, other.language)
     return TrainingData(
         other.split, evaluated.split, view, place[query[chosen]], doc[chosen], left_out=len(ids) - len(kept)
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -96,3 +98,37 @@ def test_qrels_rows() -> None:
 def test_exclusion_most() -> None:
     assert Exclusion().most == 0
     assert Exclusion("list", np.array([0, 0, 2]), np.array([1, 2, 3])).most == 2
+
+
+@given(st.lists(st.integers(0, 11), max_size=20), st.lists(st.integers(1, 4), min_size=1, max_size=6))
+def test_rows_taken_of_chunks_are_arrows(rows: list[int], sizes: list[int]) -> None:
+    """In any order, repeated or none, of a table in chunks of any sizes."""
+    from seekbench.collection import taken
+
+    count = sum(sizes)
+    values = [f"v{i}" for i in range(count)]
+    chunks, at = [], 0
+    for size in sizes:
+        chunks.append(pa.array(values[at : at + size], pa.large_string()))
+        at += size
+    table = pa.table({"id": pa.chunked_array(chunks), "text": pa.chunked_array(chunks)})
+    chosen = np.array([row % count for row in rows], dtype=np.int64)
+    assert taken(table, chosen).to_pylist() == table.take(pa.array(chosen)).to_pylist()
+
+
+@given(
+    st.lists(st.tuples(st.text(max_size=5), st.one_of(st.none(), st.text(max_size=9))), max_size=60),
+    st.integers(1, 9),
+)
+def test_a_files_hash_is_its_columns(rows: list[tuple[str, str | None]], size: int) -> None:
+    import tempfile
+
+    schema = pa.schema([("id", pa.large_string()), ("metadata", pa.large_string())])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.arrow"
+        with pa.ipc.new_file(str(path), schema) as writer:
+            for at in range(0, len(rows), size):
+                part = rows[at : at + size]
+                columns = [pa.array([row[i] for row in part], pa.large_string()) for i in range(2)]
+                writer.write_batch(pa.record_batch(columns, schema=schema))
+        assert hashing.of_arrow_file(path) == Corpus.open(path).content_hash

@@ -367,6 +367,10 @@ class Hub:
                 f"{where}: revision {revision[:10]} is not in the local cache, and {server} can't be reached "
                 "(or this is offline): fetch it once where there is a network, or give a folder with 'path:'"
             ) from error
+        except errors.HfHubHTTPError as error:
+            status = getattr(error.response, "status_code", "an error")
+            remedy = "too many requests: wait, or set HF_TOKEN" if status == 429 else "try again later"
+            raise MissingError(f"{where}: {server} answers {status} ({remedy})") from error
         except (http_error(), OSError) as error:
             raise MissingError(f"{where}: {server} can't be reached: {first_line(error)}") from error
 

@@ -146,7 +146,11 @@ class HubHandler(BaseHTTPRequestHandler):
         api = path.startswith("/api/datasets/")
         parts = path.removeprefix("/api").removeprefix("/datasets/").split("/")
         repo, rest = "/".join(parts[:2]), parts[2:]
-        if repo not in REPOS:
+        if repo.startswith("answers/"):  # with this status, whatever is asked
+            status = int(parts[1])
+            code = {401: "GatedRepo", 403: "GatedRepo", 404: "RepoNotFound"}.get(status, "")
+            self.reply(status, b"{}", {"X-Error-Code": code} if code else {}, body)
+        elif repo not in REPOS:
             self.reply(404, b"{}", {"X-Error-Code": "RepoNotFound"}, body)
         elif api and (not rest or rest[0] == "revision"):
             if rest[1:] not in ([], ["main"], [commit_of(repo)]):
@@ -315,3 +319,29 @@ def test_mistakes_are_the_users_and_one_line(
     with pytest.raises(InputError, match=message) as caught:
         source.read(Builder(tmp_path), progress=NoProgress())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "said"),
+    [
+        (401, MissingError, "access must be asked for at"),
+        (403, MissingError, "access must be asked for at"),
+        (404, InputError, "has no dataset 'answers/404' that can be read"),
+        (429, MissingError, r"answers 429 \(too many requests"),
+        (500, MissingError, r"answers 500 \(try again later"),
+    ],
+)
+def test_what_a_hub_answers(
+    server: tuple[str, list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    kind: type,
+    said: str,
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    for revision in (None, "a" * 40):
+        source = Hub(f"answers/{status}", revision=revision, endpoint=server[0], cache=tmp_path / "cache")
+        folder = tmp_path / f"out-{revision}"
+        with pytest.raises(kind, match=said):
+            build(source, folder)

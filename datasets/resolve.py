@@ -17,6 +17,7 @@ from seekbench.datasets.spec import (
     CardSpec,
     ExcludeList,
     HubSpec,
+    IrdsSpec,
     NamedSpec,
     PathSpec,
     Spec,
@@ -76,7 +77,7 @@ def resolve(entry: DatasetSpec | Any, *, base: Path | None = None, any_split: bo
         query_template=spec.query_template or (card.query_template if card else "{text}"),
         exclude=spec.exclude or (card.exclude if card else "none"),
         candidates=spec.candidates or (card.candidates if card else None),
-        language=spec.language or (card.languages[0] if card and len(card.languages) == 1 else None),
+        language=spec.language or _language(card, source),
         main_metric=spec.main_metric or (card.main_metric if card else "ndcg@10"),
         card=card,
         is_local=isinstance(spec, PathSpec) or (card is not None and card.source.format == "folder"),
@@ -84,6 +85,14 @@ def resolve(entry: DatasetSpec | Any, *, base: Path | None = None, any_split: bo
         limit_documents=spec.limit_documents if cut is None else None,
         limited_source=cut,
     )
+
+
+def _language(card: Card | None, source: Source) -> str | None:
+    """What the card, or the source itself, declares."""
+    if card is not None:
+        return card.languages[0] if len(card.languages) == 1 else None
+    told = getattr(source, "language", None)
+    return told() if told is not None else None
 
 
 def sniff(folder: Path) -> str:
@@ -165,6 +174,12 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
         from seekbench.datasets.formats.beir import Beir
 
         return Beir(folder), folder.resolve().name
+    if isinstance(spec, IrdsSpec):
+        from seekbench.datasets.formats.irds import IrDatasets
+
+        found = IrDatasets(spec.irds)
+        found.check()
+        return found, f"irds/{spec.irds}"
     if isinstance(spec, UrlSpec):
         from seekbench.datasets.formats.archived import Download
 

@@ -1,9 +1,9 @@
 """What a run config may hold under `datasets:`, and what a card holds.
 
-An entry is a string (a card's name; a path that begins with `.`, `/` or `~`; a card's path, which ends with .yaml)
-or a mapping that says where the collection is with exactly one of `name` (a card), `path` (a folder or an archive of
-one), `hub` (a hub repository), `url` (an archive at an address) or `card` (a card of the user's own). The rest is
-optional and goes before what the card says.
+An entry is a string (a card's name; a path that begins with `.`, `/` or `~`; a card's path, which ends with .yaml;
+`irds:` and an id) or a mapping that says where the collection is with exactly one of `name` (a card), `path` (a folder
+or an archive of one), `hub` (a hub repository), `url` (an archive at an address), `card` (a card of the user's own) or
+`irds` (an id of the package ir_datasets). The rest is optional and goes before what the card says.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ class PathSpec(_Spec):
 
 
 #: Keys that say where a collection is.
-KINDS = ("name", "path", "hub", "url", "card")
+KINDS = ("name", "path", "hub", "url", "card", "irds")
 TREC_OPTIONS = ("documents", "topics", "qrels", "topic_fields", "encoding")
 
 
@@ -268,11 +268,17 @@ class CardSpec(_Spec):
     card: Path
 
 
-Spec = NamedSpec | PathSpec | HubSpec | UrlSpec | CardSpec
+class IrdsSpec(_Spec):
+    """A dataset of the package ir_datasets by its id, e.g. `irds:beir/scifact/test` or `{irds: vaswani}`."""
+
+    irds: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")
+
+
+Spec = NamedSpec | PathSpec | HubSpec | UrlSpec | CardSpec | IrdsSpec
 
 
 _MODELS: dict[str, type[BaseModel]] = {
-    "name": NamedSpec, "path": PathSpec, "hub": HubSpec, "url": UrlSpec, "card": CardSpec,
+    "name": NamedSpec, "path": PathSpec, "hub": HubSpec, "url": UrlSpec, "card": CardSpec, "irds": IrdsSpec,
 }  # fmt: skip
 
 
@@ -282,6 +288,8 @@ def _from_string(value: Any) -> Any:
     if isinstance(value, str):
         if value.endswith((".yaml", ".yml")):
             return {"card": value}
+        if value.startswith("irds:"):
+            return {"irds": value.removeprefix("irds:")}
         return {"path": value} if value.startswith((".", "/", "~")) else {"name": value}
     return value
 
@@ -300,12 +308,13 @@ Entry = Annotated[
     | Annotated[PathSpec, Tag("path")]
     | Annotated[HubSpec, Tag("hub")]
     | Annotated[UrlSpec, Tag("url")]
-    | Annotated[CardSpec, Tag("card")],
+    | Annotated[CardSpec, Tag("card")]
+    | Annotated[IrdsSpec, Tag("irds")],
     Discriminator(
         _kind,
         custom_error_type="dataset_kind",
         custom_error_message="a dataset is a name, a path, or a mapping with one of 'name', 'path', 'hub', 'url', "
-        "'card'",
+        "'card', 'irds'",
     ),
     BeforeValidator(
         _from_string, json_schema_input_type=str | NamedSpec | PathSpec | HubSpec | UrlSpec | CardSpec

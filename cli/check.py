@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seekbench.cli import cells as cells_
-from seekbench.cli import common, figures
+from seekbench.cli import common, figures, options
 
 if TYPE_CHECKING:
     from seekbench.config import RunConfig
@@ -132,18 +132,11 @@ def check(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As for `seekbench run`.")
     ] = None,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Never touch the network.", envvar="SEEKBENCH_OFFLINE")
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads.  [default: all cores]")] = None,
-    store: Annotated[
-        Path | None,
-        typer.Option(help="Folder of cached artifacts.  [default: $SEEKBENCH_HOME or ~/.cache/seekbench]"),
-    ] = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Let checkpoints run their own Python code.")
-    ] = False,
+    offline: options.Offline = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    store: options.Store = None,
+    trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
     """Check results against a baseline: what got worse, and which queries lost.
 

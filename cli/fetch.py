@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seekbench.cli import cells, common
+from seekbench.cli import cells, common, options
 
 if TYPE_CHECKING:
     from seekbench.datasets.fetch import Need
@@ -30,10 +30,7 @@ def fetch(
             "--offline", envvar="SEEKBENCH_OFFLINE", help="Never touch the network: say what is missing."
         ),
     ] = False,
-    store: Annotated[
-        Path | None,
-        typer.Option(help="Folder of cached artifacts.  [default: $SEEKBENCH_HOME or ~/.cache/seekbench]"),
-    ] = None,
+    store: options.Store = None,
     json_: Annotated[
         bool, typer.Option("--json", help="Progress and result as JSON events on stdout.")
     ] = False,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from seekbench.cli import common
+from seekbench.cli import common, options
 
 
 @common.handled
@@ -25,10 +25,7 @@ def show(
         str | None, typer.Option(help="Retriever of the config, where several can explain.")
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="Dataset of the config, where it has several.")] = None,
-    store: Annotated[
-        Path | None,
-        typer.Option(help="Folder of cached artifacts.  [default: $SEEKBENCH_HOME or ~/.cache/seekbench]"),
-    ] = None,
+    store: options.Store = None,
 ) -> None:
     """Tell all about one name: a dataset's card, a suite's members, a retriever's or docid builder's parameters, a
     metric's definition, a config's text. With --query and --document: why a system of a config gives that score.

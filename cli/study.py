@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seekbench.cli import cells as cells_
-from seekbench.cli import common, figures
+from seekbench.cli import common, figures, options
 from seekbench.cli.figures import Format
 
 if TYPE_CHECKING:
@@ -37,11 +37,6 @@ _SET = typer.Option(
 )
 _DRY_RUN = typer.Option("--dry-run", help="Show the cells, and what of them is stored; write nothing.")
 _EXPLAIN = typer.Option("--explain", help="Say for each artifact why it was reused or made.")
-_OFFLINE = typer.Option("--offline", help="Never touch the network.", envvar="SEEKBENCH_OFFLINE")
-_DEVICE = typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")
-_THREADS = typer.Option(min=1, help="Threads.  [default: all cores]")
-_STORE = typer.Option(help="Folder of cached artifacts.  [default: $SEEKBENCH_HOME or ~/.cache/seekbench]")
-_TRUST = typer.Option("--trust-remote-code", help="Let checkpoints run their own Python code.")
 
 
 @app.callback()
@@ -68,11 +63,11 @@ def scaling(
     set_: Annotated[list[str] | None, _SET] = None,
     dry_run: Annotated[bool, _DRY_RUN] = False,
     explain: Annotated[bool, _EXPLAIN] = False,
-    offline: Annotated[bool, _OFFLINE] = False,
-    device: Annotated[str, _DEVICE] = "auto",
-    threads: Annotated[int | None, _THREADS] = None,
-    store: Annotated[Path | None, _STORE] = None,
-    trust_remote_code: Annotated[bool, _TRUST] = False,
+    offline: options.Offline = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    store: options.Store = None,
+    trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
     """Corpus size x docids x inputs: how retrieval scales, with parameters, training tokens and times.
 
@@ -104,11 +99,11 @@ def growing(
     set_: Annotated[list[str] | None, _SET] = None,
     dry_run: Annotated[bool, _DRY_RUN] = False,
     explain: Annotated[bool, _EXPLAIN] = False,
-    offline: Annotated[bool, _OFFLINE] = False,
-    device: Annotated[str, _DEVICE] = "auto",
-    threads: Annotated[int | None, _THREADS] = None,
-    store: Annotated[Path | None, _STORE] = None,
-    trust_remote_code: Annotated[bool, _TRUST] = False,
+    offline: options.Offline = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    store: options.Store = None,
+    trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
     """A corpus that grows: what an index of its first documents forgets when others are added, and finds of those.
 
@@ -142,11 +137,11 @@ def muvera(
     set_: Annotated[list[str] | None, _SET] = None,
     dry_run: Annotated[bool, _DRY_RUN] = False,
     explain: Annotated[bool, _EXPLAIN] = False,
-    offline: Annotated[bool, _OFFLINE] = False,
-    device: Annotated[str, _DEVICE] = "auto",
-    threads: Annotated[int | None, _THREADS] = None,
-    store: Annotated[Path | None, _STORE] = None,
-    trust_remote_code: Annotated[bool, _TRUST] = False,
+    offline: options.Offline = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    store: options.Store = None,
+    trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
     """Candidates of late interaction: recall of MUVERA's encodings, the single-vector heuristic and PLAID.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from seekbench.cli import common, figures
+from seekbench.cli import common, figures, options
 
 if TYPE_CHECKING:
     from seekbench.submission.targets import File, Submission
@@ -61,10 +61,7 @@ def submit(
         bool, typer.Option("--inline", help="ir-metadata: inside of the run file, not beside it.")
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Only check; write nothing.")] = False,
-    store: Annotated[
-        Path | None,
-        typer.Option(help="Folder of cached artifacts.  [default: $SEEKBENCH_HOME or ~/.cache/seekbench]"),
-    ] = None,
+    store: options.Store = None,
 ) -> None:
     """Write the files that a board takes, if nothing in them would be rejected. Nothing is uploaded.
 

@@ -9,15 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from seekbench.cli import cells as cells_
-from seekbench.cli import common
+from seekbench.cli import common, options
 
 
 @common.handled
 def train(
-    config: Annotated[
-        str,
-        typer.Argument(help="A run config: a path, or the name of a shipped one (`seekbench ls configs`)."),
-    ],
+    config: options.ConfigName,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for checkpoints.  [default: trained/<name>]")
     ] = None,
@@ -25,21 +22,12 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override, as of `run`; repeatable."),
     ] = None,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Progress and result as JSON events on stdout, one a line.")
-    ] = False,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Never touch the network.", envvar="SEEKBENCH_OFFLINE")
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads.  [default: all cores]")] = None,
-    store: Annotated[
-        Path | None,
-        typer.Option(help="Folder of cached artifacts.  [default: $SEEKBENCH_HOME or ~/.cache/seekbench]"),
-    ] = None,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Let checkpoints run their own Python code.")
-    ] = False,
+    json_: options.Json = False,
+    offline: options.Offline = False,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    store: options.Store = None,
+    trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
     """Train every retriever of a config that has `training`, on every dataset; write the checkpoints and their curves.
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from seekbench.cli import common
+from seekbench.cli import common, options
 
 
 @common.handled
@@ -26,9 +26,7 @@ def validate(
     data: Annotated[
         bool, typer.Option("--data", help="Configs: also read the local datasets, and report their defects.")
     ] = False,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Never touch the network.", envvar="SEEKBENCH_OFFLINE")
-    ] = False,
+    offline: options.Offline = False,
     embed: Annotated[
         str | None,
         typer.Option(

@@ -252,32 +252,34 @@ class _Part:
         return {name: found for name, found in row.items() if name != _ROW}
 
 
-class _Documents(_Part):
-    part: DocumentRows
+class _Records(_Part):
+    """Documents or queries. seen: ids so far, of all files."""
 
-    def __init__(self, part: DocumentRows, builder: Builder, path: Path, seen: set[str]) -> None:
+    def __init__(self, part: DocumentRows | QueryRows, builder: Builder, path: Path, seen: set[str]) -> None:
         super().__init__(part, builder, path)
         self.seen = seen
 
     def __call__(self, line: int, row: dict[str, Any]) -> None:
         id, body = self.needed(row, line, "id"), self.needed(row, line, "text")
-        if id is None or body is None or _known(id, self.part.first, self.seen):
-            return
+        if id is not None and body is not None and not _known(id, self.part.first, self.seen):
+            self.add(id, body, row, line)
+
+    def add(self, id: str, body: str, row: Mapping[str, Any], line: int) -> None:
+        raise NotImplementedError
+
+
+class _Documents(_Records):
+    part: DocumentRows
+
+    def add(self, id: str, body: str, row: Mapping[str, Any], line: int) -> None:
         title = text(row, self.part.title) if self.part.title else None
         self.builder.document(id, title, body, self.metadata(row), where=self.where, line=line)
 
 
-class _Queries(_Part):
+class _Queries(_Records):
     part: QueryRows
 
-    def __init__(self, part: QueryRows, builder: Builder, path: Path, seen: set[str]) -> None:
-        super().__init__(part, builder, path)
-        self.seen = seen
-
-    def __call__(self, line: int, row: dict[str, Any]) -> None:
-        id, body = self.needed(row, line, "id"), self.needed(row, line, "text")
-        if id is None or body is None or _known(id, self.part.first, self.seen):
-            return
+    def add(self, id: str, body: str, row: Mapping[str, Any], line: int) -> None:
         self.builder.query(id, body, self.metadata(row), where=self.where, line=line)
         if self.part.candidates:
             self.builder.candidates(id, _list(value(row, self.part.candidates)))

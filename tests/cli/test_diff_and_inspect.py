@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
-from typer.testing import CliRunner, Result
+from terminal import as_json, ok, refused
 
-from seekbench.cli.app import app
 from seekbench.leaderboard import records
 from seekbench.metrics.evaluate import POLICIES
 
@@ -22,26 +20,6 @@ NEW = {"q1": ["d4", "d3", "d9", "d1"], "q2": ["d2", "d1", "d3"], "q3": ["d3", "d
 
 def trec(run: dict[str, list[str]]) -> str:
     return "".join(f"{q} Q0 {d} {i + 1} {9 - i} t\n" for q, found in run.items() for i, d in enumerate(found))
-
-
-def call(*args: str) -> Result:
-    return CliRunner().invoke(app, list(args), terminal_width=160)
-
-
-def ok(*args: str) -> str:
-    result = call(*args)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def refused(*args: str) -> str:
-    result = call(*args)
-    assert result.exit_code == 2, result.output
-    return result.stderr
-
-
-def as_json(*args: str) -> Any:
-    return json.loads(ok(*args, "--json"))
 
 
 @pytest.fixture

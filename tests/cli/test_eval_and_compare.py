@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from terminal import as_json, call, ok
 
-from seekbench.cli.app import app
 from seekbench.statistics.paired import paired_t
 
 QUERIES = 40
@@ -47,20 +46,6 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "queries.jsonl").write_text("\n".join(map(json.dumps, texts)))
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def call(*args: str) -> Result:
-    return CliRunner().invoke(app, list(args))
-
-
-def ok(*args: str) -> str:
-    result = call(*args)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def as_json(*args: str) -> Any:
-    return json.loads(ok(*args, "--json"))
 
 
 def test_json_has_every_run_and_metric(files: Path) -> None:

@@ -8,25 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
-
-from seekbench.cli.app import app
-
-
-def call(*args: str) -> Result:
-    return CliRunner().invoke(app, list(args))
-
-
-def ok(*args: str) -> str:
-    result = call(*args)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def refused(*args: str) -> str:
-    result = call(*args)
-    assert result.exit_code == 2, result.output
-    return result.stderr
+from terminal import ok, refused
 
 
 @pytest.fixture

@@ -8,28 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from terminal import ok, refused
 
 from seekbench.api import load_dataset
-from seekbench.cli.app import app
 
 SYSTEMS, QUERIES, DOCUMENTS = 6, 12, 80
-
-
-def call(*args: str) -> Result:
-    return CliRunner().invoke(app, list(args))
-
-
-def ok(*args: str) -> str:
-    result = call(*args)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def refused(*args: str) -> str:
-    result = call(*args)
-    assert result.exit_code == 2, result.output
-    return result.stderr
 
 
 @pytest.fixture

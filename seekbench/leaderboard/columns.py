@@ -57,10 +57,12 @@ def of_datasets(keys: Sequence[Key], *, expand: bool) -> list[Column]:
     return [Column(name, members, "") for name, members in parts.items()]
 
 
-def of_suite(name: str, keys: Sequence[Key], *, expand: bool) -> tuple[list[Column], list[str]]:
-    """(columns, notes): the members of a suite for which there is any result, in its order; a group is one column
-    unless `expand`. A dataset belongs to it by its id, or by the last part of it (a folder `scifact`), which a note
-    says."""
+def of_suite(
+    name: str, keys: Sequence[Key], *, expand: bool
+) -> tuple[list[Column], dict[Key, Key], list[str]]:
+    """(columns, the suite's dataset that each key stands for, notes): the members of a suite for which there is any
+    result, in its order; a group is one column unless `expand`. A dataset belongs to it by its id, or by the last part
+    of it (a folder `scifact`), which a note says."""
     from seekbench.datasets import catalogue
     from seekbench.datasets.suites import suite
     from seekbench.datasets.task_names import canonical
@@ -68,7 +70,7 @@ def of_suite(name: str, keys: Sequence[Key], *, expand: bool) -> tuple[list[Colu
     found = suite(name)
     split = {canonical(id): catalogue.card(id).default_split for id in found.datasets}
     by_last = {id.rpartition("/")[2]: id for id in split}
-    of_member: dict[str, list[Key]] = {}
+    members: dict[Key, Key] = {}
     by_name, outside = [], []
     for key in keys:
         id = canonical(key[0])
@@ -78,28 +80,19 @@ def of_suite(name: str, keys: Sequence[Key], *, expand: bool) -> tuple[list[Colu
             continue
         if id != canonical(key[0]):
             by_name.append(key[0])
-        of_member.setdefault(id, []).append(key)
-    if not of_member:
+        members[key] = (id, split[id])
+    if not members:
         raise InputError(f"none of these results is on a dataset of the suite '{name}'")
-    twice = [
-        f"{id} ({', '.join(label(k) for k in there)})" for id, there in of_member.items() if len(there) > 1
-    ]
-    if twice:
-        raise InputError(
-            f"two datasets stand for one of the suite '{name}': {'; '.join(twice)}",
-            remedy="leave one of them out",
-        )
+    there = set(members.values())
     columns, lacking = [], []
-    for group, members_ids in found.groups:
-        datasets = [canonical(id) for id in members_ids]
-        there = [of_member[id][0] for id in datasets if id in of_member]
-        if expand or len(datasets) == 1:
-            columns += [Column(label(key), [key], "") for key in there]
-            lacking += [id for id in datasets if id not in of_member]
-        elif there:
+    for group, ids in found.groups:
+        own = [(canonical(id), split[canonical(id)]) for id in ids]
+        if expand or len(own) == 1:
+            columns += [Column(label(key), [key], "") for key in own if key in there]
+            lacking += [key[0] for key in own if key not in there]
+        elif there.intersection(own):
             # A member without any result stays in the group, whose mean then does not exist.
-            members = [of_member.get(id, [(id, split[id])])[0] for id in datasets]
-            columns.append(Column(group, members, ""))
+            columns.append(Column(group, own, ""))
         else:
             lacking.append(group)
     notes = []
@@ -109,7 +102,7 @@ def of_suite(name: str, keys: Sequence[Key], *, expand: bool) -> tuple[list[Colu
         notes.append(f"suite {name}: {', '.join(by_name)} belong(s) to it by name alone")
     if outside:
         notes.append(f"suite {name}: not part of it and left out: {', '.join(outside)}")
-    return columns, notes
+    return columns, members, notes
 
 
 def fill(columns: Sequence[Column], found: Found, metric: str) -> None:

@@ -63,11 +63,14 @@ def build(
     if suite is None:
         columns = of_datasets(keys, expand=expand)
     else:
-        columns, said = of_suite(suite, keys, expand=expand)
+        columns, members, said = of_suite(suite, keys, expand=expand)
         notes += said
         keys = [key for column in columns for key in column.keys]
-        kept = [(e, n) for e, n in zip(found, names, strict=True) if dataset_key(e[1]) in set(keys)]
-        found, names = [e for e, _ in kept], [n for _, n in kept]
+        kept = [(e, n) for e, n in zip(found, names, strict=True) if dataset_key(e[1]) in members]
+        found, names = [(f, _as_member(r, members)) for (f, r), _ in kept], [n for _, n in kept]
+        failures = {
+            (*members[d, p], system): cause for (d, p, system), cause in failures.items() if (d, p) in members
+        }
     metric = metric or _default_metric(found)
     _refuse_lacking(found, metric)
     fill(columns, found, metric)
@@ -139,6 +142,12 @@ def build(
         board.notes.insert(0, NOT_COMPARABLE)
     board.rows.sort(key=lambda r: (r.mean is None, (r.mean or 0.0) * (1 if board.lower else -1)))
     return board
+
+
+def _as_member(record: dict[str, Any], members: Mapping[Key, Key]) -> dict[str, Any]:
+    """The record under the name that a suite has for its dataset."""
+    id, split = members[dataset_key(record)]
+    return {**record, "dataset": {**record["dataset"], "id": id, "split": split}}
 
 
 def _default_metric(found: Found) -> str:

@@ -57,6 +57,7 @@ ALIASES = {
     "strec": "st_recall",
     "p-mrr": "p_mrr",
     "auc": "roc_auc",
+    "j": "judged",
 }
 
 #: names as they stand, capitals and all -> ours
@@ -154,6 +155,10 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = 
         re.compile(r"^nauc_(ndcg|map|recall|precision|p|mrr)(?:_at_|@)([0-9]+)_(max|std|diff1)$", re.I),
         _nauc,
     ),
+    # TREC's `P30`, Anserini's `R@1K`, DPR's `top_20_accuracy`
+    (re.compile(r"^P([0-9]+)$"), lambda m: f"p@{m[1]}"),
+    (re.compile(r"^([A-Za-z]+)@([0-9]+)[kK]$"), lambda m: f"{m[1]}@{m[2]}000"),
+    (re.compile(r"^top_([0-9]+)_accuracy$"), lambda m: f"success@{m[1]}"),
     # trec_eval `P.5`, pytrec_eval `P_5`, MTEB `ndcg_at_10`
     (re.compile(r"^(11pt_avg|[A-Za-z_-]+?)(?:_at_|\.|_)([0-9]+)$"), lambda m: f"{m[1]}@{m[2]}"),
 )

@@ -152,14 +152,18 @@ def test_what_is_missing_is_said_and_in_no_mean(tmp_path: Path) -> None:
 def test_a_dataset_of_a_suite_by_its_name_alone(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", "system,dataset,ndcg@10", "a,scifact,0.5", "a,mine,0.5", "b,scifact,0.4")
     board = told(path, "--suite", "beir")
-    assert [c["datasets"] for c in board["columns"]] == [[{"id": "scifact", "split": "test"}]]
+    assert [c["datasets"] for c in board["columns"]] == [[{"id": "beir/scifact", "split": "test"}]]
     assert "suite beir: scifact belong(s) to it by name alone" in board["notes"]
     assert "suite beir: not part of it and left out: mine" in board["notes"]
     assert run(path, "--suite", "bier").exit_code == 2
-    both = write(tmp_path / "u.csv", "system,dataset,ndcg@10", "a,scifact,0.5", "a,SciFact,0.5")
-    result = run(both, "--suite", "beir")
-    assert result.exit_code == 2
-    assert "two datasets stand for one of the suite 'beir': beir/scifact (" in result.output
+    both = write(
+        tmp_path / "u.csv", "system,dataset,ndcg@10", "a,scifact,0.5", "b,SciFact,0.6", "c,mteb/SciFact,0.7"
+    )
+    (column,) = told(both, "--suite", "beir")["columns"]
+    assert column["name"] == "beir/scifact"
+    assert [r["mean"] for r in told(both, "--suite", "beir")["rows"]] == [0.7, 0.6, 0.5], (
+        "one column for all names"
+    )
 
 
 def test_subsets_of_a_task_are_its_mean(tmp_path: Path) -> None:

@@ -619,6 +619,8 @@ def test_no_name_crashes_the_parser(name: str) -> None:
 
 
 SPELLINGS = {
+    # TREC, Anserini, DPR
+    "P30": "p@30", "R@1K": "recall@1000", "J@20": "judged@20", "top_20_accuracy": "success@20",
     # trec_eval, pytrec_eval
     "ndcg_cut.10": "ndcg@10", "ndcg_cut_10": "ndcg@10", "ndcg": "ndcg", "ndcg.1=3,2=9": "ndcg(gains=1:3;2:9)",
     "map": "map", "map_cut.5": "map@5", "gm_map": "gmap", "recip_rank": "mrr", "P.5": "p@5", "P_5": "p@5",

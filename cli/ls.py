@@ -13,6 +13,7 @@ from seekbench.cli import common
 class Kind(enum.StrEnum):
     datasets = "datasets"
     suites = "suites"
+    mteb = "mteb"
     retrievers = "retrievers"
     metrics = "metrics"
     configs = "configs"
@@ -23,8 +24,10 @@ def ls(
     kind: Annotated[Kind | None, typer.Argument(help="Only these.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """List datasets, suites, retriever types, metrics and shipped configs. `seekbench show NAME` tells more of one."""
-    found = {k.value: _entries(k) for k in ([kind] if kind else list(Kind))}
+    """List datasets, suites, retriever types, metrics and shipped configs; with `mteb` the tasks of MTEB that can be
+    named. `seekbench show NAME` tells more of one."""
+    # MTEB's tasks are too many to be listed with all the rest.
+    found = {k.value: _entries(k) for k in ([kind] if kind else [k for k in Kind if k is not Kind.mteb])}
     if json_:
         import json
 
@@ -45,6 +48,10 @@ def _entries(kind: Kind) -> list[tuple[str, str]]:
 
         entries: list[tuple[str, str]] = catalogue.listing()
         return entries
+    if kind is Kind.mteb:
+        from seekbench.datasets import mteb_tasks
+
+        return mteb_tasks.listing()
     if kind is Kind.suites:
         from seekbench.datasets import suites
 

@@ -35,7 +35,7 @@ def show(
     if query is not None or document is not None:
         _explain(name, query, document, system, dataset, store)
         return
-    from seekbench.datasets import catalogue, suites
+    from seekbench.datasets import catalogue, mteb_tasks, suites
     from seekbench.errors import InputError, did_you_mean
     from seekbench.metrics import measure
     from seekbench.retrievers import registry
@@ -43,6 +43,9 @@ def show(
     found = False
     if name in catalogue.names():
         typer.echo(catalogue.card_text(name))
+        found = True
+    if mteb_tasks.is_name(name):
+        typer.echo("\n".join(mteb_tasks.lines_of(name)))
         found = True
     if name in suites.names():
         typer.echo(suites.text(name), nl=False)

@@ -53,6 +53,19 @@ def tasks() -> dict[str, Task]:
     return found
 
 
+def listing() -> list[tuple[str, str]]:
+    """(name, type, languages and splits) of all tasks."""
+    out = []
+    for name, task in tasks().items():
+        languages = sorted({language for codes in task.languages.values() for language in codes})
+        said = ", ".join(languages) if len(languages) <= 3 else f"{len(languages)} languages"
+        parts = f"; {len(task.languages)} subsets" if len(task.languages) > 1 else ""
+        out.append(
+            (f"{PREFIX}{name}", f"{task.type}; {said}{parts}; {', '.join(task.splits)}; {task.main_score}")
+        )
+    return out
+
+
 def task_of(id: str, repo: str | None) -> str | None:
     """The task that a dataset of the hub is: the one that its name or card says, or the only one whose data are in that
     repository."""
@@ -68,6 +81,22 @@ def task_of(id: str, repo: str | None) -> str | None:
 
 def is_name(name: str) -> bool:
     return name.startswith(PREFIX)
+
+
+def lines_of(name: str) -> list[str]:
+    """What is known of a task, for people. Raises InputError for an unknown one."""
+    task, _ = _parts(name)
+    subsets = " ".join(
+        f"{subset or 'default'} ({', '.join(codes)})" for subset, codes in task.languages.items()
+    )
+    return [
+        f"MTEB's task {task.name}, by mteb 2.26: {task.type}, licence {task.licence}",
+        f"  hub:      {task.repo} at {task.revision}",
+        f"  splits:   {', '.join(task.splits)}",
+        f"  subsets:  {subsets}",
+        f"  metric:   {task.main_score}",
+        f"  exclude:  {task.exclude}",
+    ]
 
 
 def is_one(name: str) -> bool:

@@ -96,3 +96,20 @@ def test_a_card_of_several_subsets_is_refused() -> None:
         catalogue.card("mteb/MIRACLRetrieval")
     assert not catalogue.is_known("mteb/MIRACLRetrieval")
     assert catalogue.is_known("mteb/MIRACLRetrieval:de")
+
+
+def test_tasks_are_listed_and_shown() -> None:
+    from typer.testing import CliRunner
+
+    from seekbench.cli.app import app
+
+    def said(*words: str) -> str:
+        result = CliRunner().invoke(app, list(words))
+        assert result.exit_code == (2 if "Scifakt" in words[-1] else 0), result.output
+        return result.output
+
+    assert len(said("ls", "mteb").splitlines()) == 433
+    assert "mteb/SciFact " not in said("ls"), "too many to be listed with all the rest"
+    assert "de (deu-Latn)" in said("show", "mteb/MIRACLRetrieval")
+    assert "did you mean 'SciFact'" in said("show", "mteb/Scifakt")
+    assert "mteb/NanoSciFactRetrieval" in said("show", "nanobeir")

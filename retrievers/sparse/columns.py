@@ -164,7 +164,7 @@ def _stored(
     limit = np.iinfo(stored).max if stored.kind == "u" else np.finfo(stored).max
     if scaled.max(initial=0) > limit:
         by = "" if factor is None else f" x {factor:g}"
-        most = limit / float(weights.max())
+        most = float(limit) / float(weights.max())
         raise InputError(
             f"a weight of {weights.max():g}{by} does not fit in {stored.name}",
             remedy="weights: float32"

@@ -178,6 +178,8 @@ class _Tar:
 
     def members(self) -> Iterator[_Member]:
         for info in self._file:
+            if info.isdir() and not PurePosixPath(info.name).parts:
+                continue  # `.`, which `tar -c .` begins with
             problem = _problem(info.name)
             if not problem and not (info.isreg() or info.isdir()):
                 problem = "is a link or a device"

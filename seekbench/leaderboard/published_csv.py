@@ -30,6 +30,8 @@ ROLES = {
     "value": ("value", "score", "mean"),
     "main": ("main_score",),
 }
+#: Measures that are from 0 to 1.
+SHARES = {"ndcg", "recall", "p", "ap", "rr", "success", "rprec", "f", "judged", "r_cap"}
 #: Facts of a system that are shown beside its scores.
 FACTS = {
     "parameters": ("parameters", "n_parameters"),
@@ -122,6 +124,7 @@ def read(path: Path) -> list[tuple[Path, dict[str, Any]]]:
     """(file, record) of each system, dataset and split. Raises InputError with the lines of all mistakes; two figures
     for the same thing are one."""
     from seekbench.datasets.task_names import by_mteb_task
+    from seekbench.metrics.measure import parse
 
     ours, report = by_mteb_task(), Report()
     entries: dict[tuple[str, str, str, str], _Entry] = {}
@@ -145,6 +148,12 @@ def read(path: Path) -> list[tuple[Path, dict[str, Any]]]:
         key = (system, header.text(row, "revision"), dataset, header.text(row, "split") or "test")
         entry = entries.setdefault(key, _Entry(task, header.text(row, "dataset_revision")))
         figures = header.figures(row, line)
+        for metric, value in figures.items():
+            if parse(metric).base in SHARES and not 0 <= value <= 1:
+                report.error(
+                    "csv-range", f"{metric} is {value:g}, and must be from 0 to 1", where=str(path), line=line,
+                    remedy="divide percentages by 100" if value > 1 else "",
+                )  # fmt: skip
         for metric, value in figures.items():
             if entry.metrics.setdefault(metric, value) != value:
                 report.error(

@@ -77,6 +77,16 @@ def test_every_mistake_of_a_table_is_told_with_its_line(tmp_path: Path) -> None:
     assert "no such file or folder" in result.output
 
 
+def test_percentages_are_refused(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "t.csv", "system,dataset,ndcg@10,num_ret", "a,x,39.7,1000", "b,x,0.4,900", "c,x,-0.1,5"
+    )
+    result = run(path)
+    assert result.exit_code == 2
+    assert "t.csv:2: ndcg@10 is 39.7, and must be from 0 to 1 (divide percentages by 100)" in result.output
+    assert "t.csv:4: ndcg@10 is -0.1" in result.output
+
+
 def test_no_figures_no_table(tmp_path: Path) -> None:
     for name, lines, said in (
         ("empty", [], "no figures"),
@@ -250,7 +260,7 @@ def test_latex_compiles(tmp_path: Path) -> None:
     path = write(
         tmp_path / "t.csv",
         "system,dataset,ndcg@10,parameters",
-        "50%_{\\x}&#$~^,x,0.5,10",
+        "[b]50%_{\\x}&#$~^,x,0.5,10",
         "b <ü>,x,0.4,1000000",
     )
     result = run(path, "-f", "latex", "--baseline", "b <ü>")

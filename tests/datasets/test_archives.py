@@ -70,6 +70,14 @@ def test_defects_are_told_by_the_archives_name(make_beir: Callable[..., Path], t
             load({"path": tmp_path / name})
 
 
+def test_a_tar_of_the_working_folder(make_beir: Callable[..., Path], tmp_path: Path) -> None:
+    """As `tar -c .` makes it: members begin with `.` and `./`."""
+    folder = make_beir()
+    with tarfile.open(tmp_path / "dot.tar", "w") as out:
+        out.add(folder, ".")
+    assert load({"path": tmp_path / "dot.tar"}).hashes == load({"path": folder}).hashes
+
+
 def zipped(path: Path, *names: str, data: bytes = b"x", mode: int = 0) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
         for name in names:

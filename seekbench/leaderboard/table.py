@@ -58,7 +58,9 @@ def build(
     if baseline is None:
         recorded = {r.get("baseline") for _, r in found if not is_published(r)}
         baseline = recorded.pop() if len(recorded) == 1 else None
-        baseline = baseline if baseline in names else None
+        # Where another system has the same name, ours has its run's before it.
+        longer = {n for n in names if n == baseline or n.endswith(f"/{baseline}")}
+        baseline = longer.pop() if len(longer) == 1 else None
     keys = list(dict.fromkeys([dataset_key(r) for _, r in found] + [(d, s) for d, s, _ in failures]))
     if suite is None:
         columns = of_datasets(keys, expand=expand)
@@ -223,7 +225,8 @@ def _coverage(place: overall.Place, measure: Measure) -> list[str]:
         without, queries = record["queries_without_hits"], record["dataset"]["queries"]
         if without > (0 if record["retriever"]["type"] == "run_file" else 0.05 * queries):
             notes.append(
-                f"{system}: {without:,} of {queries:,} queries of {dataset} have no hits and count 0"
+                f"{system}: {without:,} of {queries:,} queries of {dataset} have no hits and "
+                + ("are left out" if measure.definition.lower else "count 0")
             )
         dropped = record["retriever"]["details"].get("unknown_documents_dropped", 0)
         if dropped:

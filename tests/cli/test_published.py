@@ -77,6 +77,18 @@ def test_every_mistake_of_a_table_is_told_with_its_line(tmp_path: Path) -> None:
     assert "no such file or folder" in result.output
 
 
+def test_a_published_system_of_the_same_name_leaves_the_baseline(tmp_path: Path) -> None:
+    from test_leaderboard import BM25, GEN, put
+
+    from seekbench.leaderboard import records
+
+    for system, scores in (("bm25", BM25), ("gen", GEN)):
+        folder = put(tmp_path / "run", system, scores)
+        records.write(folder, {**records.read(folder), "baseline": "bm25"})
+    path = write(tmp_path / "t.csv", "system,dataset,ndcg@10", "bm25,scifact,0.5")
+    assert told(tmp_path / "run", path)["baseline"] == "run/bm25"
+
+
 def test_percentages_are_refused(tmp_path: Path) -> None:
     path = write(
         tmp_path / "t.csv", "system,dataset,ndcg@10,num_ret", "a,x,39.7,1000", "b,x,0.4,900", "c,x,-0.1,5"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from seekbench.config import RunConfig
     from seekbench.errors import Report
     from seekbench.gate.compare import Rule, Verdict
-    from seekbench.gate.results import FailedCell, Result
+    from seekbench.gate.results import FailedCell, Key, Result
     from seekbench.gate.texts import Texts
 
 
@@ -170,7 +170,10 @@ def check(
     report.raise_if_errors()
     opened = Store(store)
     context = cells_.context_of(cells_.progress_of(False), offline, device, threads, trust_remote_code)
-    found, failed = _measured(folders, configs, output, set_ or [], opened, context, dataset, system)
+    anew = any(name not in speeds.SIZES for name in speed.figures)
+    found, failed, fresh = _measured(
+        folders, configs, output, set_ or [], opened, context, dataset, system, anew
+    )
     chosen, failures, expected = compare.select(
         found, failed, stored, datasets=dataset or (), systems=system or ()
     )
@@ -181,6 +184,7 @@ def check(
     refused = {(f.dataset, f.split, f.system) for f in verdict.refused}
     cells = {r.cell for r in expected if (r.dataset, r.split, r.system) not in refused}
     verdict.findings += speeds.compare(found, stored, speed, cells)
+    verdict.notes += speeds.notes(found, speed, fresh)
     if len(expected) < len(stored):
         verdict.notes.append(
             f"only {len(expected)} of the {len(stored)} cells of the baseline were asked for"
@@ -359,29 +363,33 @@ def _measured(
     context: Any,
     datasets: list[str] | None,
     systems: list[str] | None,
-) -> tuple[list[Result], list[FailedCell]]:
-    """The results that are there, and those of configs, which are run now."""
+    anew: bool,
+) -> tuple[list[Result], list[FailedCell], set[Key]]:
+    """The results that are there, and those of configs, which are run now; which cells' speeds were measured now. anew:
+    searches that are stored are made again, since their speeds would be those of another day."""
     from seekbench.errors import Report
     from seekbench.gate.results import FailedCell, folder_name, load, of_record, refuse_doubles
     from seekbench.leaderboard import records
 
     loaded = [_narrowed(cells_.load_config(c, set_, context), datasets, systems) for c in configs]
     found, failed = load(folders) if folders else ([], [])
+    fresh: set[Key] = set()
     for config, partly in loaded:
         folder = output or Path("results") / config.name
-        outcome = _run(config, folder, store, context, partly)
+        outcome = _run(config, folder, store, context, partly, anew)
         # Not all that the folder holds: an earlier run's cell would stand for one that this config lacks.
         for r in outcome.records:
             d = r["dataset"]
             place = records.cell_folder(folder, d["id"], d["split"], r["retriever"]["name"])
             found.append(of_record(place, r))
+            fresh.update({found[-1].cell} if anew else ())
         failed += [
             FailedCell((folder_name(f.dataset), f.split, f.retriever), f.cause) for f in outcome.failures
         ]
     report = Report()
     refuse_doubles(found, report)
     report.raise_if_errors()
-    return found, failed
+    return found, failed, fresh
 
 
 def _narrowed(
@@ -400,13 +408,15 @@ def _narrowed(
     return replace(config, retrievers=kept, datasets=chosen), partly
 
 
-def _run(config: RunConfig, folder: Path, store: Any, context: Any, partly: bool) -> Any:
+def _run(config: RunConfig, folder: Path, store: Any, context: Any, partly: bool, anew: bool) -> Any:
     from seekbench.leaderboard import render
     from seekbench.runner import execute
 
     common.make_writable(folder, "--output")
     common.make_writable(store.root, "--store")
-    outcome = execute(config, output=folder, store=store, context=context, on_error=cells_.traceback)
+    outcome = execute(
+        config, output=folder, store=store, context=context, anew=anew, on_error=cells_.traceback
+    )
     if not partly:  # a part would replace the whole table
         render.write(folder, cells_.boards_of(config, outcome, folder))
     return outcome

@@ -185,6 +185,7 @@ def _write(
             "open_seconds": facts["open_seconds"],
             "search_seconds": facts["seconds"],
             "search_parts_seconds": facts.get("timings", {}),
+            "search_passes": facts.get("passes"),
             "queries_per_second": facts["rate"],
             "latency_ms": facts["latency_ms"],
             "score_seconds": round(score_seconds, 6),

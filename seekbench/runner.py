@@ -55,10 +55,12 @@ def execute(
     store: Store,
     context: Context,
     limit: int | None = None,
+    anew: bool = False,
     on_error: Callable[[BaseException], None] = lambda error: None,
 ) -> Outcome:
     """Runs all cells. Raises InputError before any work if a local dataset is defective; nothing else of a cell
-    escapes but KeyboardInterrupt and a full disk. `on_error` sees each failure's exception (for tracebacks)."""
+    escapes but KeyboardInterrupt and a full disk. anew: searches are made, and timed, again though they are stored.
+    `on_error` sees each failure's exception (for tracebacks)."""
     outcome = Outcome()
     if limit is not None:
         _keep_full_results(config, output)
@@ -75,7 +77,7 @@ def execute(
                 _failed(outcome, output, spec.id, spec.split, entry.name, error)
             continue
         training = training_of(spec, dataset, store, context)
-        _run_dataset(config, dataset, training, output, store, context, outcome, on_error)
+        _run_dataset(config, dataset, training, output, store, context, outcome, on_error, anew)
     return outcome
 
 
@@ -163,6 +165,7 @@ def _run_dataset(
     context: Context,
     outcome: Outcome,
     on_error: Callable[[BaseException], None],
+    anew: bool,
 ) -> None:
     cells: dict[str, Found] = {}
     trained: dict[str, Mapping[str, Any]] = {}
@@ -176,7 +179,9 @@ def _run_dataset(
             if lost:
                 raise SeekbenchError(f"needs {', '.join(lost)}, which failed")
             own = replace(context, progress=Labelled(context.progress, label))
-            cell, index = _find(entry, retriever, dataset, config.k, cells, store, own, outcome, label)
+            cell, index = _find(
+                entry, retriever, dataset, config.k, cells, store, own, outcome, label, anew=anew
+            )
             cells[entry.name] = cell
             exact = None
             reference: Retriever | None = getattr(retriever, "reference", None)
@@ -256,6 +261,8 @@ def _find(
     context: Context,
     outcome: Outcome,
     label: str,
+    *,
+    anew: bool = False,
 ) -> tuple[Found, Artifact | None]:
     """The run of a cell from the store, or made now (with its index)."""
     identity = retriever.identity(context=context)
@@ -284,8 +291,8 @@ def _find(
             outcome.explained.append(f"{label}: index {_how(index)}")
         return search(retriever, index.folder if index else None, dataset, k, cells, folder, context)
 
-    found = store.find("run", recipe)
-    artifact = found or store.get("run", recipe, make_run, on_wait=wait, label=dataset.id)
+    found = None if anew else store.find("run", recipe)
+    artifact = found or store.get("run", recipe, make_run, on_wait=wait, label=dataset.id, anew=anew)
     if retriever.indexes and index is None:
         index = store.find("index", index_recipe)  # another process made both while this one waited
     if retriever.indexes and found:

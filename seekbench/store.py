@@ -76,23 +76,25 @@ class Store:
         *,
         on_wait: Callable[[], None] | None = None,
         label: str = "",
+        anew: bool = False,
     ) -> Artifact:
         """The artifact of this recipe, made by `make(folder)` where it is absent.
 
         `make` may find what an interrupted earlier call left in the folder, and must continue or overwrite it.
         It returns JSON facts. Other processes that want the same artifact wait for it. label: what it was made
-        for, which `explain` compares by; no part of the key.
+        for, which `explain` compares by; no part of the key. anew: what is there is replaced, once the new one
+        is whole.
         """
-        found = self.find(kind, recipe)
+        found = None if anew else self.find(kind, recipe)
         if found:
             return found
         final = self.folder(kind, recipe)
-        why = self.explain(kind, recipe, label)
+        why = "wanted anew" if anew else self.explain(kind, recipe, label)
         with self.locked(f"{kind}-{final.name}", on_wait=on_wait):
-            found = self.find(kind, recipe)
+            found = None if anew else self.find(kind, recipe)
             if found:
                 return found
-            if final.exists():  # `find` refused it: somebody damaged it
+            if final.exists() and not anew:  # `find` refused it: somebody damaged it
                 why = "it was damaged"
                 shutil.rmtree(final)
             part = final.with_name(final.name + ".part")
@@ -103,6 +105,8 @@ class Store:
             facts["_label"] = label
             write_atomic(part / "facts.json", _pretty(facts))
             _sync_folder(part)
+            if final.exists():
+                shutil.rmtree(final)
             part.rename(final)
             _sync_folder(final.parent)
         return Artifact(final, recipe, facts, reused=False, why=why)

@@ -73,6 +73,28 @@ def compare(
     ]
 
 
+def notes(results: Sequence[Result], rule: EfficiencyRule, fresh: Collection[Key]) -> list[str]:
+    """What fails, and when speeds were measured that were not measured now. fresh: cells that were."""
+    timed = [name for name in rule.figures if name not in SIZES]
+    parts = []
+    if timed:
+        parts.append(
+            f"{', '.join(timed)}: more than {rule.max_slowdown:g} times slower beside {rule.reference} fails"
+        )
+    if SIZES.intersection(rule.figures):
+        parts.append(f"an index more than {rule.max_growth:g} times larger fails")
+    stored = sorted(str(r.made.get("at")) for r in results if r.cell not in fresh)
+    if timed and stored:
+        when = " to ".join(dict.fromkeys((stored[0], stored[-1])))
+        parts.append(
+            f"speeds of {len(stored)} cell(s) are not of now, but of when they were run ({when}): check the run config "
+            "to measure them again"
+        )
+    if "index_seconds" in timed:
+        parts.append("index_seconds are of when each index was made; an empty --store makes them again")
+    return parts
+
+
 def _cell(
     before: Result, after: Result, rule: EfficiencyRule, old: Mapping[Key, Result], now: Mapping[Key, Result]
 ) -> Iterator[Finding]:

@@ -91,12 +91,12 @@ def change_lines(verdict: Verdict) -> list[str]:
 
 
 def reasons(verdict: Verdict, refused: bool) -> list[str]:
-    """Why cells are missing, failed or refused; each reason once, with the cells it holds for."""
-    without = {Status.MISSING, Status.FAILED} | ({Status.REFUSED} if refused else set())
+    """Why cells are missing, failed or refused, or too slow or large; each reason once, with the cells it holds for."""
+    without = {Status.FAIL, Status.MISSING, Status.FAILED} | ({Status.REFUSED} if refused else set())
     lines: dict[str, dict[str, list[str]]] = {}
     for (dataset, split, system), findings in grouped(verdict.findings).items():
         for f in findings:
-            if f.status in without:
+            if f.status in without and f.reason:
                 cells = lines.setdefault(f"{said(f)}: {f.reason}", {})
                 cells.setdefault(f"{dataset} ({split}) {system}", []).append(f.metric)
     every = {f"{d} ({s}) {n}": [f.metric for f in fs] for (d, s, n), fs in grouped(verdict.findings).items()}

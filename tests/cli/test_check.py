@@ -480,14 +480,29 @@ def test_efficiency(work: Work) -> None:
         if cell["efficiency"]["index_bytes"]:
             cell["efficiency"]["index_bytes"] //= 2
     (work.base / "baseline.json").write_text(json.dumps(stored))
-    found = by_cell(work.json(*options, code=1))
+    report = work.json(*options, code=1)
+    found = by_cell(report)
     assert found["other", "queries_per_second / bm25"]["reason"] == "5.00 times, 1.5 allowed"
+    assert "queries_per_second: more than 1.5 times slower beside bm25 fails" in report["notes"]
+    assert any("speeds of 3 cell(s) are not of now" in note for note in report["notes"])
+    assert "FAIL: 5.00 times, 1.5 allowed [data (test) other" in work.check(*options, code=1).stdout
     assert found["both", "queries_per_second / bm25"]["status"] in ("ok", "within"), "but for rounding"
     assert found["bm25", "index_bytes"]["status"] == "fail"
     work.check(*options, "--max-slowdown", "6", "--max-growth", "3")
     assert "nothing changes" in work.check("--update", "--yes").stdout, "figures of speed alone are no change"
     work.check("--update", "--yes", "--efficiency", "index_bytes")
     work.check(*options)
+
+
+def test_the_speeds_of_a_config_are_measured_now(work: Work) -> None:
+    given = [work.config, "--against", work.base, "--store", work.store, "-o", work.folder / "again"]
+    options = ["--efficiency", "queries_per_second", "--reference", "bm25", "--max-slowdown", "1000"]
+    invoke("check", *given)
+    stored = {p: p.read_bytes() for p in work.store.glob("run/*/facts.json")}
+    report = json.loads(invoke("check", *given, *options, "-f", "json").stdout)
+    assert not any("not of now" in note for note in report["notes"])
+    changed = [p for p, was in stored.items() if p.read_bytes() != was]
+    assert len(changed) == 3, "the three systems of the config, and no other run of the store"
 
 
 # --- mistakes -----------------------------------------------------------------------------------------------

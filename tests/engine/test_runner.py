@@ -58,6 +58,7 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     words.register()
     words.CALLS.clear()
     monkeypatch.setattr(search, "_WARM_UP", 1)  # a single query, which `words` does not count
+    monkeypatch.setattr(search, "_TIMED_SECONDS", 0.0)  # nor repetitions
     yield
     registry.known.cache_clear()
 
@@ -453,6 +454,39 @@ def test_a_composite_takes_the_time_of_its_parts(folder: Path) -> None:
     by_name = {r["retriever"]["name"]: r for r in execute(folder).records}
     rate = {name: r["efficiency"]["queries_per_second"] for name, r in by_name.items()}
     assert rate["both"] < min(rate["words"], rate["heavy"])
+
+
+def test_the_first_search_of_a_process_is_no_measure_of_speed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that stands still but for searches: the first of all takes a second, each later one a tenth."""
+    clock, original = [0.0], words.WordsSearcher.search
+
+    def slow_at_first(self: Any, queries: Any, k: int, *, context: Context) -> Any:
+        if len(queries) > 1:
+            clock[0] += 0.1 if clock[0] else 1.0
+        return original(self, queries, k, context=context)
+
+    monkeypatch.setattr(search, "_TIMED_SECONDS", 1.25)
+    monkeypatch.setattr(search.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(words.WordsSearcher, "search", slow_at_first)
+    by_name = {r["retriever"]["name"]: r["efficiency"] for r in execute(folder).records}
+    assert by_name["words"]["search_passes"] == 4, "1 and three times .1 seconds"
+    assert by_name["words"]["queries_per_second"] == pytest.approx(12 / 0.1)
+    assert by_name["heavy"]["queries_per_second"] == pytest.approx(12 / 0.1)
+    assert by_name["heavy"]["search_passes"] == search._MOST_PASSES
+
+
+def test_searches_are_made_anew_where_their_speed_is_wanted(folder: Path) -> None:
+    first = execute(folder).records
+    words.CALLS.clear()
+    outcome = execute(folder, anew=True)
+    assert words.CALLS == ["search", "search"], "and no index"
+    assert [r["metrics"] for r in outcome.records] == [r["metrics"] for r in first]
+    assert "data words: run made (wanted anew)" in outcome.explained
+    words.CALLS.clear()
+    assert not execute(folder).failures
+    assert words.CALLS == []
 
 
 def test_a_trial_does_not_replace_full_results(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,8 @@ class Context:
 class Searcher(Protocol):
     """An opened index. `search` may be called many times, with one query or with thousands.
 
-    Optional: `timings`, seconds by part of the searches so far (`encode`, `search`); `counts`, numbers by name of the
+    Optional: `runtime`, of one whose code is compiled while it runs (`java`), which takes some seconds of searches once
+    a process; `timings`, seconds by part of the searches so far (`encode`, `search`); `counts`, numbers by name of the
     searches so far, which hold those of the joined run when `finish` is called; `finish(run)`, called with
     the joined run of all queries, which returns JSON facts for the record or refuses the run.
     """

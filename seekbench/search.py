@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from seekbench import environment, plan
 from seekbench.candidates import search_among
@@ -19,14 +20,20 @@ from seekbench.retrievers.protocol import Context, Retriever
 from seekbench.runs import Run
 from seekbench.store import Artifact, atomic_file
 
+Rows = npt.NDArray[np.int64]
+
 #: Hits (queries x k) of one block of a search: what an interruption may lose, and what bounds memory.
 BLOCK_HITS = 2_000_000
 #: Queries that are asked one at a time for the latency figures, and the seconds that may take.
 _LATENCY_QUERIES, _LATENCY_SECONDS = 50, 10.0
 _WARM_UP = 16
-#: A search that takes less is repeated until so many seconds are spent, but not more often; its speed is that of the
-#: median repetition. The first search of a process is slow for reasons that are not the retriever's: caches, compilers.
-_TIMED_SECONDS, _MOST_PASSES = 2.0, 6
+#: Seconds of searches, once a process, until a runtime has compiled what it will (measured: Lucene's searches get
+#: three times faster in the first two).
+_RUNTIME_SECONDS = {"java": 3.0}
+_warm: set[str] = set()
+#: A search that takes less is repeated until so many seconds are spent, but not more often; its speed is the median of
+#: the later half: the first ones pay for caches.
+_TIMED_SECONDS, _MOST_PASSES = 1.0, 20
 _SHOWN_INPUTS = 3
 
 
@@ -72,21 +79,21 @@ def search(
     open_seconds = time.perf_counter() - opened
     quiet = replace(context, progress=NoProgress())
 
-    def ask(at: int, stop: int, inner: Context) -> tuple[Run, dict[str, float]]:
+    def ask(rows: Rows, depth: int, inner: Context) -> Run:
+        return searcher.search(queries.take(rows), depth, context=_with_runs(inner, retriever, cells, rows))
+
+    def block(at: int, stop: int, inner: Context) -> tuple[Run, dict[str, float]]:
         """The hits of a block of queries; its seconds, in all and by part of the work."""
         rows = np.arange(at, stop)
         before = dict(getattr(searcher, "timings", {}))
         begin = time.perf_counter()
-
-        def asked(some: Any, depth: int) -> Run:
-            return searcher.search(
-                queries.take(rows[some]), depth, context=_with_runs(inner, retriever, cells, rows[some])
-            )
-
         if among is None:
-            run = asked(slice(None), fetch)
+            run = ask(rows, fetch, inner)
         else:
-            run = search_among(asked, among.between(at, stop), stop - at, fetch, len(documents))
+            run = search_among(
+                lambda some, depth: ask(rows[some], depth, inner), among.between(at, stop), stop - at, fetch,
+                len(documents),
+            )  # fmt: skip
         spent = {"all": time.perf_counter() - begin}
         for part, total_so_far in getattr(searcher, "timings", {}).items():
             spent[part] = total_so_far - before.get(part, 0.0)
@@ -94,12 +101,7 @@ def search(
 
     try:
         if timed and total:  # compilers and caches warm up on a few queries that are asked again, timed
-            few = min(_WARM_UP, total)
-            searcher.search(
-                queries.take(np.arange(few)),
-                fetch,
-                context=_with_runs(quiet, retriever, cells, np.arange(few)),
-            )
+            _warm_up(searcher, lambda rows: ask(rows, fetch, quiet), total)
         starts = range(0, total, size)
         done = sum(min(size, total - at) for at in starts if (folder / f"block-{at}.npz").exists())
         # One block: the retriever shows its own stages. Several: one bar over all of them says more.
@@ -113,7 +115,7 @@ def search(
                     continue
                 stop = min(at + size, total)
                 counted = dict(getattr(searcher, "counts", {}))
-                run, spent = ask(at, stop, inner)
+                run, spent = block(at, stop, inner)
                 counts = {n: c - counted.get(n, 0) for n, c in getattr(searcher, "counts", {}).items()}
                 _check(run, stop - at)
                 _save_block(path, run.without(dataset.exclusion.between(at, stop), k), spent, counts)
@@ -123,7 +125,7 @@ def search(
         while (
             timed and total and len(passes) < _MOST_PASSES and sum(p["all"] for p in passes) < _TIMED_SECONDS
         ):
-            passes.append(_sums(ask(at, min(at + size, total), quiet)[1] for at in starts))
+            passes.append(_sums(block(at, min(at + size, total), quiet)[1] for at in starts))
         timings = _median(passes)
         latencies = _latencies(searcher, retriever, queries, fetch, cells, quiet) if timed else np.empty(0)
         if hasattr(searcher, "counts"):
@@ -195,6 +197,20 @@ def _joined(folder: Path, starts: range, k: int) -> tuple[Run, dict[str, float],
     return joined, sums["seconds"], sums["counts"]
 
 
+def _warm_up(searcher: Any, ask: Callable[[Rows], Run], total: int) -> None:
+    """Some queries, and as many again as a runtime needs that compiles what runs."""
+    begin = time.perf_counter()
+    ask(np.arange(min(_WARM_UP, total)))
+    runtime = getattr(searcher, "runtime", None)
+    if runtime is None or runtime in _warm:
+        return
+    _warm.add(runtime)
+    at, size = 0, min(_WARM_UP * 4, total)
+    while time.perf_counter() - begin < _RUNTIME_SECONDS[runtime]:
+        ask(np.arange(at, at + size) % total)
+        at += size
+
+
 def _sums(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
     sums: dict[str, float] = {}
     for part in parts:
@@ -204,8 +220,8 @@ def _sums(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _median(passes: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The seconds of the median repetition by its whole time, the first pass left out where there are others."""
-    warm = sorted(passes[1:] or passes, key=lambda seconds: seconds.get("all", 0.0))
+    """The seconds of the median pass by its whole time, of the later half."""
+    warm = sorted(passes[len(passes) // 2 :], key=lambda seconds: seconds.get("all", 0.0))
     return dict(warm[len(warm) // 2])
 
 

@@ -36,6 +36,8 @@ _SMALLEST_BLOCK, _LARGEST_BLOCK, _QUICK_SECONDS = 32, 512, 0.25
 class BM25Searcher:
     """Answers for one set of search parameters; safe to share between threads."""
 
+    runtime = "java"
+
     def __init__(self, folder: Path, documents: TextView, params: BM25Params) -> None:
         self.description = Description.load(folder)
         if self.description.documents != len(documents):

@@ -74,6 +74,7 @@ class PromptRepsSearcher:
         self._largest = float(known["largest_norm"])
         self._vectors: Floats | None = np.load(folder / matrix, mmap_mode="r" if len(documents) else None)
         self._index = open_index(retriever.columns, folder / columns)
+        self.runtime = self._index.runtime
         searched = ("dense", "sparse", "fuse") if self._mode == "hybrid" else (self._mode,)
         self.timings = dict.fromkeys(("encode", *searched), 0.0)
         self.counts: dict[str, float] = {}

@@ -160,6 +160,8 @@ class Impact:
     """An opened impact index; safe to share between threads. facts: documents, empty, non_zeros, mean_non_zeros,
     factor, bytes, versions."""
 
+    runtime = "java"
+
     def __init__(self, folder: Path) -> None:
         if not self.complete(folder):
             raise SeekbenchError(f"no finished impact index in {folder}")

@@ -108,6 +108,7 @@ class Index:
     def __init__(self, inner: Any, folder: Path, *, whole: bool) -> None:
         self._inner, self._whole = inner, whole
         self.frequency: npt.NDArray[np.int64] = np.load(folder / _FREQUENCY)
+        self.runtime: str | None = getattr(inner, "runtime", None)
 
     def search(
         self,

@@ -20,7 +20,7 @@ class SparseSearcher:
     """An opened index. timings: seconds of all searches by part; counts: numbers by name, summed over all searches."""
 
     def __init__(self, retriever: Sparse, index: Index, documents: TextView) -> None:
-        self._retriever, self._index = retriever, index
+        self._retriever, self._index, self.runtime = retriever, index, index.runtime
         # An empty corpus has no id that could be ordered.
         self._order = documents.order if len(documents) else np.empty(0, np.int32)
         self.timings = {"encode": 0.0, "search": 0.0}

@@ -1,7 +1,7 @@
 """MTEB's retrieval and re-ranking tasks by name: `mteb/SciFact`, `mteb/MIRACLRetrieval:de`.
 
 `mteb_tasks.tsv` holds the facts of the package mteb (repository, revision, splits, languages, main metric) for all text
-tasks in MTEB's own hub layout; a test compares the two.
+tasks in MTEB's own hub layout, and `mteb_counts.tsv` what it has counted of them; a test compares the two.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from seekbench.datasets.spec import Card
 
 TABLE = Path(__file__).parent / "mteb_tasks.tsv"
+COUNTS = Path(__file__).parent / "mteb_counts.tsv"
 #: What names of these datasets begin with.
 PREFIX = "mteb/"
 
@@ -50,6 +51,16 @@ def tasks() -> dict[str, Task]:
         found[name] = Task(
             name, type, repo, revision, tuple(splits.split(" ")), subsets, main, exclude, licence
         )
+    return found
+
+
+@cache
+def counts() -> dict[tuple[str, str, str], tuple[int, int]]:
+    """(documents, queries) of a task's split and subset ('' for a task without), where mteb has counted them."""
+    found = {}
+    for line in COUNTS.read_text(encoding="utf-8").splitlines()[1:]:
+        name, split, subset, documents, queries = line.split("\t")
+        found[name, split, subset] = (int(documents), int(queries))
     return found
 
 
@@ -148,6 +159,7 @@ def card(name: str) -> Card:
         if 2 <= len(c := language.partition("-")[0]) <= 3 and c.isalpha()
     ]
     split = "test" if "test" in task.splits else task.splits[0]
+    counted = {s: found for s in task.splits if (found := counts().get((task.name, s, subset)))}
     return Card.model_validate(
         {
             "id": name,
@@ -165,6 +177,10 @@ def card(name: str) -> Card:
             "main_metric": parse(task.main_score).name,
             "mteb": task.name,
             "exclude": task.exclude,
+            "expected": {
+                "documents": counted[split][0] if len(counted) == 1 and split in counted else None,
+                "queries": {s: queries for s, (_, queries) in counted.items()},
+            },
             "licence": task.licence,
             "citation": "Enevoldsen et al., MMTEB, ICLR 2025, https://arxiv.org/abs/2502.13595",
             "verified": "no",

@@ -54,10 +54,36 @@ def export(bundle: Bundle, report: Report) -> Submission:
         path = f"runs/{cell.file_stem}.trec"
         out.files.append(File(path, partial(_content, cell, tag)))
         out.rows.append(Row(cell.label, path, len(judged.query_ids), DEPTH, "nDCG@10", value, known))
+    _check_coverage(bundle, report)
     content = json.dumps({"system": bundle.system, "scores": scores}, indent=2).encode() + b"\n"
     out.files.append(File("scores.json", lambda: iter([content])))
     out.next_steps = ["BEIR's board stands on EvalAI (challenge 1897); what it takes is not checked here"]
     return out
+
+
+def _check_coverage(bundle: Bundle, report: Report) -> None:
+    """Which of BEIR's datasets are lacking, and which results are of none of them; forums count as CQADupStack."""
+    from seekbench.datasets.suites import suite
+    from seekbench.datasets.task_names import canonical
+
+    groups = suite("beir").groups
+    members = {id for _, ids in groups for id in ids}
+    by_last = {id.rpartition("/")[2]: id for id in members}
+    there = set()
+    for cell in bundle.cells:
+        id = canonical(cell.dataset)
+        id = id if id in members else by_last.get(cell.dataset, "")
+        there.add(id)
+        if not id:
+            report.warning("no-beir", "this is none of BEIR's datasets", where=cell.label)
+    lacking = [group for group, ids in groups if not there.issuperset(ids)]
+    if lacking:
+        report.warning(
+            "coverage",
+            f"{len(lacking)} of the {len(groups)} public datasets of BEIR are not there, or not whole: "
+            + ", ".join(name.rpartition("/")[2] for name in lacking),
+            remedy="the board's mean is over all of them",
+        )
 
 
 def _check_own(cell: Cell, hits: HitColumns, report: Report) -> None:

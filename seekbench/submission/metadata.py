@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from seekbench import yamlfile
 from seekbench.errors import InputError, Report, did_you_mean
@@ -26,6 +26,17 @@ Language = Annotated[str, Field(pattern=r"^[a-z]{3}-[A-Z][a-z]{3}$|^[a-z]+-Code$
 #: Files and folders are called after it.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
+
+
+#: What mteb 2.26 takes as a licence, besides an address.
+LICENCES = (
+    "not specified", "mit", "cc-by-2.0", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-3.0",
+    "cc-by-nc-4.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0", "cc-by-nd-4.0", "openrail", "openrail++",
+    "odc-by", "afl-3.0", "apache-2.0", "cc-by-nd-2.1-jp", "cc0-1.0", "bsd-3-clause", "gpl-3.0", "lgpl", "lgpl-3.0",
+    "cdla-sharing-1.0", "mpl-2.0", "msr-la-nc", "multiple", "gemma", "eupl-1.2", "openmdw-1.1",
+)  # fmt: skip
+#: A branch moves; a result is of one state of a model.
+BRANCHES = ("main", "master", "head", "latest", "default")
 
 
 class _Model(BaseModel):
@@ -71,6 +82,22 @@ class ModelSheet(_Model):
     citation: str | None = None
     contacts: list[str] | None = None
     output_dtypes: list[str] | None = None
+
+    @field_validator("license")
+    @classmethod
+    def _licence(cls, value: str | None) -> str | None:
+        if value is None or value in LICENCES or value.startswith(("https://", "http://")):
+            return value
+        near = did_you_mean(value.lower(), LICENCES)
+        said = near if near.startswith("did") else f"one of {', '.join(LICENCES)}, or an address"
+        raise ValueError(f"mteb has no licence '{value}' ({said})")
+
+    @field_validator("revision")
+    @classmethod
+    def _no_branch(cls, value: str | None) -> str | None:
+        if value is not None and value.lower() in BRANCHES:
+            raise ValueError(f"'{value}' is a branch, which moves: give the commit, or a version of your own")
+        return value
 
 
 class AirBenchPlace(_Model):

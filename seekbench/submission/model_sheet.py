@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from seekbench.datasets import mteb_tasks
 from seekbench.errors import Report
 from seekbench.submission.bundle import Cell
 from seekbench.submission.metadata import Metadata, ModelSheet
@@ -46,6 +47,17 @@ def model_sheet(metadata: Metadata, cells: Sequence[Cell], report: Report) -> Mo
             f"missing of the model: {', '.join(said.get(name, name) for name in missing)}",
             where=metadata.where,
             remedy="under `model:` in the file of --meta",
+        )
+    known = {
+        code for task in mteb_tasks.tasks().values() for codes in task.languages.values() for code in codes
+    }
+    strange = [code for code in sheet.languages or () if code not in known]
+    if strange:
+        report.warning(
+            "languages",
+            f"no task of MTEB is in {', '.join(strange)}",
+            where=metadata.where,
+            remedy="is it ISO 639-3 and ISO 15924, as eng-Latn?",
         )
     rest = [name for name in _WANTED if getattr(sheet, name) is None and name not in missing]
     if rest:

@@ -70,6 +70,7 @@ def export(bundle: Bundle, report: Report) -> Submission:
         if read is None:
             continue
         hits, judged = read
+        _check_counts(cell, place, len(judged.query_ids), report)
         preflight.check_own_ids(cell, hits, place.own_id, report)
         preflight.check_ids(cell, hits, judged, report)
         preflight.check_figures(cell, hits, judged, report)
@@ -199,6 +200,24 @@ def _place(cell: Cell, bundle: Bundle, report: Report) -> _Place | None:
     own = cell.record["dataset"]["exclusion"] == "none"
     languages = tuple(entry.languages)
     return _Place(name, None, revision, (cell.split,), entry.subset, languages, entry.main_score, own)
+
+
+def _check_counts(cell: Cell, place: _Place, queries: int, report: Report) -> None:
+    """Whether the data can be the task's: as many documents and queries as mteb has counted."""
+    subset = "" if place.subset == "default" else place.subset
+    counted = mteb_tasks.counts().get((place.name, cell.split, subset))
+    own = (int(cell.record["dataset"]["documents"]), queries)
+    if counted is None or own == counted or place.task is None:
+        return
+    report.add(
+        "counts",
+        f"{own[0]:,} documents and {own[1]:,} queries; {place.name} ({cell.split}) has {counted[0]:,} and "
+        f"{counted[1]:,}",
+        where=cell.label,
+        # What mteb counts of documents that are re-ranked depends on its version.
+        severity="error" if place.task.type == "Retrieval" else "warning",
+        remedy="is it that task, and all of it?",
+    )
 
 
 def _task_of(source: Mapping[str, Any]) -> str | None:

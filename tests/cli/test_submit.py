@@ -94,7 +94,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture
 def world(made: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """A copy of the results, which a test may change."""
+    """A copy of the results, which a test may change; the tasks that stand for its data are as small."""
+    small = {(task, "test", ""): (DOCUMENTS, QUERIES) for task in ("SciFact", "NFCorpus")}
+    monkeypatch.setattr(mteb_tasks, "counts", lambda: small)
     shutil.copytree(made.results, tmp_path / "results")
     monkeypatch.chdir(tmp_path)
     copy = World.__new__(World)
@@ -276,6 +278,11 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], object], list[str], str]] = 
         ["--task", "alpha=NFCorpus", "--dataset-revision", f"alpha={mteb_tasks.tasks()['NFCorpus'].revision}"],
         "another dataset is NFCorpus, split test, subset default too",
     ),
+    "another dataset": (
+        lambda r: r["dataset"].update(documents=41),
+        [],
+        "41 documents and 12 queries; SciFact (test) has 40 and 12",
+    ),
     "unknown task": (lambda r: None, ["--task", "alpha=Scifact"], "did you mean 'SciFact'"),
     "wrong split": (lambda r: None, ["--task", "alpha=MSMARCO"], "the board evaluates dev, not test"),
     "other run file": (
@@ -313,6 +320,36 @@ def test_an_incomplete_sheet_is_refused(key: str, world: World) -> None:
     ran = submit(world, "mteb", "--meta", meta(model={key: None}))
     assert ran.exit_code == 1
     assert f"missing of the model: {key}" in ran.output
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"license": "Apache 2.0"}, "mteb has no licence 'Apache 2.0' (did you mean 'apache-2.0'"),
+        ({"license": "my own"}, "mteb has no licence 'my own' (one of not specified, mit"),
+        ({"revision": "main"}, "'main' is a branch, which moves"),
+    ],
+)
+def test_a_sheet_that_mteb_would_not_read(changes: dict[str, str], message: str, world: World) -> None:
+    ran = submit(world, "mteb", "--meta", meta(model=changes))
+    assert ran.exit_code == 2
+    assert message in ran.output
+
+
+def test_the_licences_are_those_of_mteb(theirs: Any) -> None:
+    from typing import get_args
+
+    from mteb.types import Licenses
+
+    from seekbench.submission.metadata import LICENCES
+
+    assert set(get_args(Licenses)) == set(LICENCES)
+
+
+def test_a_language_that_no_task_has_is_warned_of(world: World) -> None:
+    ran = submit(world, "mteb", "--meta", meta(model={"languages": ["eng-Latn", "xyz-Latn"]}), "--check")
+    assert ran.exit_code == 0
+    assert "no task of MTEB is in xyz-Latn" in ran.output
 
 
 def test_declared_training_passes(world: World) -> None:
@@ -456,6 +493,8 @@ def test_beir(world: World) -> None:
     ran = submit(world, "beir", "-o", "out")
     assert ran.exit_code == 0, ran.output
     assert "of 1 of 12 queries the document with the query's own id is taken out" in ran.output
+    assert "alpha (test): this is none of BEIR's datasets" in ran.output
+    assert "15 of the 15 public datasets of BEIR are not there, or not whole: " in ran.output
     scores = json.loads(Path("out/scores.json").read_text())["scores"]
     for name in ("alpha", "beta"):
         path = Path(f"out/runs/{name}.trec")

@@ -1,4 +1,5 @@
-"""The rows of `datasets/mteb_tasks.tsv` and `mteb_suites.tsv`, from the metadata of the package mteb (2.26.24).
+"""The rows of `datasets/mteb_tasks.tsv`, `mteb_counts.tsv` and `mteb_suites.tsv`, from the metadata of the package mteb
+(2.26.24).
 
 To write the files anew: python tests/datasets/mteb_tasks_of_the_package.py datasets
 """
@@ -56,6 +57,24 @@ def rows() -> list[str]:
     return sorted(found)
 
 
+COUNTS_HEADER = "task\tsplit\tsubset\tdocuments\tqueries"
+
+
+def counts(known: set[str]) -> list[str]:
+    """Documents and queries of every split and subset that mteb has counted."""
+    import mteb
+
+    found = []
+    for name in sorted(known):
+        for split, counted in (mteb.get_task(name).metadata.descriptive_stats or {}).items():
+            subsets = counted.get("hf_subset_descriptive_stats") or {"": counted}
+            for subset, said in subsets.items():
+                if said.get("num_documents") and said.get("num_queries"):
+                    key = "" if subset == "default" else subset
+                    found.append(f"{name}\t{split}\t{key}\t{said['num_documents']}\t{said['num_queries']}")
+    return found
+
+
 SUITES_HEADER = "suite\tbenchmark\tmembers\tlacking"
 
 
@@ -90,5 +109,9 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     lines = rows()
     (folder / "mteb_tasks.tsv").write_text("\n".join([HEADER, *lines]) + "\n", encoding="utf-8")
-    of_suites = suites({line.partition("\t")[0] for line in lines})
+    names = {line.partition("\t")[0] for line in lines}
+    (folder / "mteb_counts.tsv").write_text(
+        "\n".join([COUNTS_HEADER, *counts(names)]) + "\n", encoding="utf-8"
+    )
+    of_suites = suites(names)
     (folder / "mteb_suites.tsv").write_text("\n".join([SUITES_HEADER, *of_suites]) + "\n", encoding="utf-8")

@@ -13,11 +13,13 @@ from seekbench.metrics.measure import parse
 
 def test_the_table_is_what_the_package_says() -> None:
     """Every fact of every task; the package's version is in constraints.txt."""
-    from mteb_tasks_of_the_package import HEADER, SUITES_HEADER, rows
+    from mteb_tasks_of_the_package import COUNTS_HEADER, HEADER, SUITES_HEADER, counts, rows
     from mteb_tasks_of_the_package import suites as of_the_package
 
     assert mteb_tasks.TABLE.read_text(encoding="utf-8").splitlines() == [HEADER, *rows()]
-    told = [SUITES_HEADER, *of_the_package(set(mteb_tasks.tasks()))]
+    names = set(mteb_tasks.tasks())
+    assert mteb_tasks.COUNTS.read_text(encoding="utf-8").splitlines() == [COUNTS_HEADER, *counts(names)]
+    told = [SUITES_HEADER, *of_the_package(names)]
     assert suites.TABLE.read_text(encoding="utf-8").splitlines() == told
 
 

@@ -230,6 +230,8 @@ def show(grids: Sequence[Grid], format: Format) -> None:
         )
     if format is not Format.table:
         typer.echo(tables.render(grids, format.value), nl=False)  # type: ignore[arg-type]
+        for note in [line for grid in grids for line in grid.notes] if format is Format.csv else ():
+            typer.echo(f"note: {note}", err=True)  # a CSV file has no place for them
         return
     from rich.console import Console
 
@@ -239,7 +241,8 @@ def show(grids: Sequence[Grid], format: Format) -> None:
             console.print()
         if grid.title:
             console.print(grid.title, style="bold", markup=False, highlight=False)
-        console.print(tables.as_rich(grid, console.width))
+        for part in tables.split(grid, console.width):
+            console.print(tables.as_rich(part, console.width))
         for line in grid.notes:
             console.print(line, style="dim", markup=False, highlight=False)
 

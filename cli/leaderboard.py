@@ -33,6 +33,12 @@ def leaderboard(
         str | None,
         typer.Option(help="A suite's datasets, averaged by its rule, e.g. beir (`seekbench ls suites`)."),
     ] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Only these datasets; names or patterns (beir/*); repeatable.")
+    ] = None,
+    system: Annotated[
+        list[str] | None, typer.Option(help="Only these systems; names or patterns; repeatable.")
+    ] = None,
     expand: Annotated[
         bool,
         typer.Option("--expand", help="A column for each dataset of a group, and each subset of a task."),
@@ -61,7 +67,10 @@ def leaderboard(
     ] = False,
     format: Annotated[Format, figures.FORMAT] = Format.table,
     allow_mixed: Annotated[
-        bool, typer.Option("--allow-mixed", help="Show figures of different data in one column, marked.")
+        bool,
+        typer.Option(
+            "--allow-mixed", help="Show figures on other data too, in brackets and in no mean or test."
+        ),
     ] = False,
 ) -> None:
     """Show systems x datasets from the results of any runs, beside published scores.
@@ -84,7 +93,7 @@ def leaderboard(
     name = metric if metric in (None, columns.MAIN) else parse(metric).name
     options: dict[str, Any] = {
         "metric": name, "baseline": baseline, "allow_mixed": allow_mixed, "suite": suite, "expand": expand,
-        "every_split": all_splits,
+        "every_split": all_splits, "datasets": dataset or (), "systems": system or (),
     }  # fmt: skip
     if html is not None:
         if format is not Format.table:

@@ -145,7 +145,8 @@ def _print_board(board: Any, config: RunConfig, outcome: Outcome) -> None:
     console.print()
     console.print(f"{config.name}: {board.metric}", style="bold", markup=False, highlight=False)
     grid = render.grid(board)
-    console.print(tables.as_rich(grid, console.width))
+    for part in tables.split(grid, console.width):
+        console.print(tables.as_rich(part, console.width))
     for line in [*grid.notes, *sizes.values()]:
         console.print(line, style="dim", markup=False, highlight=False)
 

@@ -132,6 +132,34 @@ def as_rich(grid: Grid, width: int | None = None) -> Any:
     return table
 
 
+def split(grid: Grid, width: int) -> list[Grid]:
+    """Tables of at most `width` characters, each with the first column and some of the others; the grid alone where it
+    fits, also with rows as columns, or where texts are too long to be set beside others."""
+    cells = grid.cells()
+    widths = _widths(grid.columns, cells)
+    turned = _widths(
+        [grid.columns[0], *(row[0].shown for row in cells)],
+        [[Text(name), *(row[i + 1] for row in cells)] for i, name in enumerate(grid.columns[1:])],
+    )
+    if min(sum(widths), sum(turned)) <= width or widths[0] + max(widths[1:], default=0) > width:
+        return [grid]
+    parts: list[list[int]] = [[]]
+    for i, own in enumerate(widths[1:], 1):
+        if widths[0] + sum(widths[j] for j in parts[-1]) + own > width:
+            parts.append([])
+        parts[-1].append(i)
+    return [
+        replace(
+            grid,
+            columns=[grid.columns[i] for i in (0, *part)],
+            rows=[[row[i] for i in (0, *part)] for row in cells],
+            left=frozenset(place for place, i in enumerate((0, *part)) if i in grid.left),
+            csv_columns=None,
+        )
+        for part in parts
+    ]
+
+
 def fitted(grid: Grid, texts: Iterable[int], width: int, *, least: int = 16, drop: bool = False) -> Grid:
     """The grid with its columns of texts cut so that it is at most `width` characters wide.
 
@@ -174,8 +202,13 @@ def cut(text: str, width: int) -> str:
 
 
 def _width(columns: Sequence[str], rows: Sequence[Sequence[Text]]) -> int:
+    return sum(_widths(columns, rows))
+
+
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[Text]]) -> list[int]:
+    """Characters of each column, with what stands between two."""
     cells = zip(columns, *([c.shown for c in row] for row in rows), strict=True)
-    return sum(max(map(len, column)) + 3 for column in cells)
+    return [max(map(len, column)) + 3 for column in cells]
 
 
 def _md(text: str) -> str:

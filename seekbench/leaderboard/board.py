@@ -110,7 +110,8 @@ class Row:
 @dataclass
 class Leaderboard:
     """metric: of all columns; `main` where each dataset has its own. grouped_by: what groups of systems were told apart
-    by, None where they were not. place: (dataset, split, system) -> the record that is shown, and its folder."""
+    by, None where they were not. place: (dataset, split, system) -> the record that is shown, and its folder. members:
+    of a suite, how many are shown, and how many it has."""
 
     metric: str
     columns: list[Column]
@@ -120,11 +121,18 @@ class Leaderboard:
     lower: bool = False  # whether a lower figure is better, in all columns
     suite: str | None = None
     grouped_by: str | None = None
+    members: tuple[int, int] | None = None
     place: Mapping[tuple[str, str, str], tuple[Path, dict[str, Any]]] = field(default_factory=dict)
 
     @property
     def has_twins(self) -> bool:
         return any(c.subset is not None for c in self.columns)
+
+    @property
+    def mean_title(self) -> str:
+        """`mean ndcg@10`; of a suite that is not whole, with how much of it this is."""
+        shown, every = self.members or (0, 0)
+        return f"mean {self.metric}" + (f" ({shown} of {every})" if shown < every else "")
 
     @property
     def mixed(self) -> bool:

@@ -59,10 +59,10 @@ def of_datasets(keys: Sequence[Key], *, expand: bool) -> list[Column]:
 
 def of_suite(
     name: str, keys: Sequence[Key], *, expand: bool
-) -> tuple[list[Column], dict[Key, Key], list[str]]:
-    """(columns, the suite's dataset that each key stands for, notes): the members of a suite for which there is any
-    result, in its order; a group is one column unless `expand`. A dataset belongs to it by its id, or by the last part
-    of it (a folder `scifact`), which a note says."""
+) -> tuple[list[Column], dict[Key, Key], int, list[str]]:
+    """(columns, the suite's dataset that each key stands for, how many columns the whole suite has, notes): the members
+    of a suite for which there is any result, in its order; a group is one column unless `expand`. A dataset belongs to
+    it by its id, or by the last part of it (a folder `scifact`), which a note says."""
     from seekbench.datasets import catalogue
     from seekbench.datasets.suites import suite
     from seekbench.datasets.task_names import canonical
@@ -102,31 +102,53 @@ def of_suite(
         notes.append(f"suite {name}: {', '.join(by_name)} belong(s) to it by name alone")
     if outside:
         notes.append(f"suite {name}: not part of it and left out: {', '.join(outside)}")
-    return columns, members, notes
+    whole = sum(len(ids) if expand else 1 for _, ids in found.groups)
+    return columns, members, whole, notes
 
 
-def fill(columns: Sequence[Column], found: Found, metric: str) -> None:
-    """Sets each column's metric, whether lower is better, type of task and languages. Raises InputError where no
-    result of a column has the metric, or, for `main`, where a column's results disagree on which that is."""
-    from seekbench.datasets import catalogue
-
+def fill(columns: Sequence[Column], found: Found, metric: str) -> tuple[list[Column], list[str]]:
+    """(columns that have any figure of the metric, notes on others). Sets each one's metric, whether lower is better,
+    type of task and languages. Raises InputError where none has the metric, and, for `main`, where a column's results
+    disagree on which that is."""
     of_key: dict[Key, list[dict[str, Any]]] = {}
     for _, record in found:
         of_key.setdefault(dataset_key(record), []).append(record)
+    kept, notes = [], []
+    known: set[str] = set()
     for column in columns:
         there = [r for key in column.keys for r in of_key.get(key, [])]
         column.metric = _main(column, there) if metric == MAIN else metric
         column.lower = parse(column.metric).definition.lower
-        known = sorted({name for r in there for name in r["metrics"]})
-        if there and column.metric not in known:
-            raise InputError(
-                f"no result on {column.name} has the metric '{column.metric}'",
-                remedy=did_you_mean(column.metric, known),
-            )
-        kinds = {catalogue.card(id).task if catalogue.is_known(id) else None for id, _ in column.keys}
+        column.languages = sorted({str(code) for r in there if (code := r["dataset"].get("language"))})
+        known.update(name for r in there for name in r["metrics"])
+        # A column without any record is of cells that failed.
+        if not there or any(column.metric in r["metrics"] for r in there):
+            kept.append(column)
+        else:
+            notes.append(f"left out: {column.name}, of which no result has {column.metric}")
+    if not kept:
+        raise InputError(f"no result has the metric '{metric}'", remedy=did_you_mean(metric, known))
+    _set_kinds(kept)
+    return kept, notes
+
+
+def _set_kinds(columns: Sequence[Column]) -> None:
+    """Types of task: MTEB's, where all datasets are tasks of MTEB, else those of their cards."""
+    from seekbench.datasets import catalogue, mteb_tasks
+
+    cards = {
+        id: catalogue.card(id) if catalogue.is_known(id) else None
+        for column in columns
+        for id, _ in column.keys
+    }
+    tasks = mteb_tasks.tasks()
+    of_mteb = {id: tasks[card.mteb].type for id, card in cards.items() if card and card.mteb in tasks}
+    for column in columns:
+        kinds: set[str | None] = {
+            of_mteb[id] if len(of_mteb) == len(cards) else card.task if (card := cards[id]) else None
+            for id, _ in column.keys
+        }
         column.kind = kinds.pop() if len(kinds) == 1 else None
-        codes = {str(code) for r in there if (code := r["dataset"].get("language"))}
-        column.languages = sorted(codes)
 
 
 def _main(column: Column, there: Sequence[Mapping[str, Any]]) -> str:

@@ -4,7 +4,7 @@ can't be told apart, and which systems are on the front of quality against cost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ from seekbench.statistics.paired import wilcoxon
 from seekbench.statistics.stratified import mean_interval, stratified_t
 
 Floats = npt.NDArray[np.float64]
+#: (dataset, split, system) -> its record, and the folder or file of it
 Place = Mapping[tuple[str, str, str], tuple[Path, dict[str, Any]]]
+Cells = Set[tuple[str, str, str]]
 
 #: Columns from which on systems without scores per query are compared by their scores on datasets.
 FEWEST_DATASETS = 6
@@ -34,10 +36,11 @@ COSTS = {"queries_per_second": True, "latency_p95_ms": False, "index_bytes": Fal
 
 
 class Queries:
-    """Scores per query of systems, in the same order of queries for all systems of a dataset."""
+    """Scores per query of systems, in the same order of queries for all systems of a dataset. other: cells on other
+    data than the rest of their column, which have none to compare."""
 
-    def __init__(self, place: Place, columns: Sequence[Column]) -> None:
-        self.place = place
+    def __init__(self, place: Place, columns: Sequence[Column], other: Cells = frozenset()) -> None:
+        self.place, self._other = place, other
         self._scores = {c.metric: PerQuery(c.metric) for c in columns}
         self._ids: dict[tuple[Key, str], Any] = {}
 
@@ -46,7 +49,9 @@ class Queries:
 
     def there(self, system: str, key: Key, metric: str) -> bool:
         entry = self.place.get((*key, system))
-        return entry is not None and not is_published(entry[1]) and self.of(metric).there(entry[0])
+        if entry is None or is_published(entry[1]) or (*key, system) in self._other:
+            return False
+        return self.of(metric).there(entry[0])
 
     def demand(self, system: str, column: Column) -> None:
         """Raises InputError where scores per query that a record of ours must have beside it are gone or damaged."""
@@ -140,14 +145,20 @@ def rank(board: Leaderboard) -> None:
 
 def group(board: Leaderboard, queries: Queries) -> None:
     """Letters of systems that can't be told apart, by tests of all pairs with Holm's correction: of their scores per
-    query (`stratified_t`), or, where published figures have none, of their scores on the datasets (Wilcoxon)."""
+    query (`stratified_t`), published systems left out, which have none; or, of these and fewer than three others, of
+    the scores on the datasets (Wilcoxon)."""
     rows = [row for row in board.rows if row.mean is not None]
     if not 3 <= len(rows) <= MOST_GROUPED:
         return
     strata = [queries.strata(row.system, board.columns) for row in rows]
+    published = {system for (_, _, system), (_, record) in queries.place.items() if is_published(record)}
+    measured = [(row, s) for row, s in zip(rows, strata, strict=True) if row.system not in published]
+    found = [s for _, s in measured if s is not None]
+    by_queries = len(measured) >= 3 and len(found) == len(measured)
+    if by_queries:
+        rows = [row for row, _ in measured]
     pairs = [(a, b) for a in range(len(rows)) for b in range(a + 1, len(rows))]
-    found = [s for s in strata if s is not None]
-    if len(found) == len(rows):
+    if by_queries:
         share = weights(board.columns)
         raw = [stratified_t(found[a], found[b], share).p for a, b in pairs]
         board.grouped_by = "queries"
@@ -156,9 +167,9 @@ def group(board: Leaderboard, queries: Queries) -> None:
         raw = [wilcoxon(scores[a], scores[b]).p for a, b in pairs]
         board.grouped_by = "datasets"
     else:
-        if any(is_published(record) for _, record in queries.place.values()):
+        without = [row.system for row, s in measured if s is None]
+        if not without:
             return
-        without = [row.system for row, s in zip(rows, strata, strict=True) if s is None]
         board.notes.append(f"no groups of systems: no scores on the same queries of {', '.join(without)}")
         return
     differ = np.zeros((len(rows), len(rows)), dtype=np.bool_)
@@ -176,7 +187,9 @@ def front(board: Leaderboard) -> None:
     for cost, more in COSTS.items():
         points = []
         for row in board.rows:
-            score, spent = row.mean if many else row.cells[0].score, row.efficiency.get(cost)
+            own = row.cells[0]
+            score = row.mean if many else own.score if own.comparable else None
+            spent = row.efficiency.get(cost)
             if score is not None and spent is not None:
                 points.append((row, -score if board.lower else score, -spent if more else spent))
         if len(points) < 2:

@@ -12,6 +12,7 @@ from seekbench import tables
 from seekbench.leaderboard import records
 from seekbench.leaderboard.board import ALPHA, Cell, Column, Leaderboard, Row, mark
 from seekbench.leaderboard.overall import COSTS
+from seekbench.leaderboard.sources import is_published
 from seekbench.leaderboard.subset import DAGGER
 from seekbench.tables import Grid, Text
 
@@ -21,6 +22,9 @@ def as_json(board: Leaderboard) -> dict[str, Any]:
         "schema_version": records.SCHEMA_VERSION,
         "metric": board.metric,
         "suite": board.suite,
+        "suite_members": None
+        if board.members is None
+        else dict(zip(("shown", "of"), board.members, strict=True)),
         "datasets": [c.name for c in board.columns],
         "columns": [
             {
@@ -34,7 +38,12 @@ def as_json(board: Leaderboard) -> dict[str, Any]:
             for c in board.columns
         ],
         "baseline": board.baseline,
-        "significance": {"test": "paired t, two-sided", "correction": "holm", "alpha": ALPHA}
+        "significance": {
+            "test": "paired t, two-sided",
+            "correction": "holm",
+            "p": "corrected",
+            "alpha": ALPHA,
+        }
         if board.baseline
         else None,
         "grouped_by": board.grouped_by,
@@ -66,8 +75,8 @@ def _row_json(board: Leaderboard, row: Row) -> dict[str, Any]:
         "borda": None
         if row.borda is None
         else dict(zip(("rank", "points", "missing"), row.borda, strict=True)),
-        "mean_over_tasks": row.mean_types,
-        "tasks": row.kinds,
+        "mean_over_task_types": row.mean_types,
+        "task_types": row.kinds,
         "group": row.group,
         "without_neighbour": {"mean": row.mean_twin, "delta": row.delta_twin} if board.has_twins else None,
         "scores": {
@@ -76,6 +85,7 @@ def _row_json(board: Leaderboard, row: Row) -> dict[str, Any]:
                 "interval": c.interval,
                 "delta": c.delta,
                 "p": c.p,
+                "comparable": c.comparable,
                 "failure": c.failure,
                 "missing": c.missing,
                 "without_neighbour": None
@@ -123,21 +133,21 @@ def grid(board: Leaderboard, *, intervals: bool = False) -> Grid:
         add("Borda", [_rank(row) for row in rows])
     if many:
         add(
-            f"mean {board.metric}",
+            board.mean_title,
             [
                 Text(_marked(row.mean, row.delta, row.p, board.lower), row.best, row.mean, row.second)
                 for row in rows
             ],
         )
         if intervals:
-            add("95% CI", [_interval(row.interval) for row in rows], f"mean {board.metric} 95% CI")
+            add("95% CI", [_interval(row.interval) for row in rows], f"{board.mean_title} 95% CI")
         if board.has_twins:
             add(
                 f"mean{DAGGER}", [Text(_score(r.mean_twin), r.best_twin, r.mean_twin) for r in rows],
-                f"mean {board.metric} without_neighbour",
+                f"{board.mean_title} without_neighbour",
             )  # fmt: skip
         if any(row.mean_types is not None for row in rows):
-            add("mean over tasks", [Text(_score(row.mean_types), value=row.mean_types) for row in rows])
+            add("mean over task types", [Text(_score(row.mean_types), value=row.mean_types) for row in rows])
     if board.baseline:
         deltas = [row.delta if many else row.cells[0].delta for row in rows]
         add(f"Δ {board.baseline}", [Text("" if d is None else f"{d:+.4f}", value=d) for d in deltas])
@@ -214,8 +224,10 @@ def legend(board: Leaderboard) -> list[str]:
             f"▲ better, ▼ worse than {board.baseline}: paired t-test per query, p < {ALPHA} after Holm's correction"
         )
     if board.grouped_by:
+        published = any(is_published(record) for _, record in board.place.values())
         how = (
             "their scores on the queries (paired t, stratified by dataset)"
+            + (", which published systems have not" if published else "")
             if board.grouped_by == "queries"
             else "their scores on the datasets (Wilcoxon's signed-rank test)"
         )
@@ -225,7 +237,7 @@ def legend(board: Leaderboard) -> list[str]:
     if any(row.borda for row in board.rows):
         lines.append("Borda: rank by how many other systems are beaten, summed over the columns (MMTEB)")
     if any(row.kinds for row in board.rows):
-        lines.append("mean over tasks: of the means of " + ", ".join(board.rows[0].kinds))
+        lines.append("mean over task types: of the means of " + ", ".join(board.rows[0].kinds))
     if any(row.front for row in board.rows):
         lines.append(f"{ON_FRONT} no other system is both better and cheaper by this figure")
     if board.mixed:

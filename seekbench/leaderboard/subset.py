@@ -59,7 +59,7 @@ def _with_neighbour(record: Mapping[str, Any]) -> list[str] | None:
 def twin_of(entry: tuple[Path, dict[str, Any]] | None, subset: Subset, cell: Cell, scores: PerQuery) -> Cell:
     """A system's figure on the subset. Where its own queries are not named, the figure that its record has, over
     those without neighbour for this system alone, which is not comparable."""
-    twin = Cell(failure=cell.failure, lower=cell.lower)
+    twin = Cell(failure=cell.failure, lower=cell.lower, comparable=cell.comparable)
     if entry is None:
         return twin
     folder, record = entry
@@ -89,7 +89,11 @@ def subset_notes(board: Leaderboard) -> list[str]:
             f"(cosine {cosine} or more) with a relevant document in common"
             + (f"; not the same ones for all systems: {each}" if subset.differ else "")
         )
-        old = [r.system for r in board.rows if (t := r.twins[j]) is not None and not t.comparable]
+        old = [
+            r.system
+            for r in board.rows
+            if (t := r.twins[j]) is not None and not t.comparable and r.cells[j].comparable
+        ]
         if old:
             notes.append(
                 f"{DAGGER} {label}, in brackets: {', '.join(old)} over the queries without neighbour for that system "

@@ -9,22 +9,21 @@ queries that are close to no training query with the same answer (`training.quer
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 from seekbench.errors import InputError, did_you_mean
-from seekbench.leaderboard import approximate, generative, overall
-from seekbench.leaderboard.board import Cell, Column, Key, Leaderboard, Row
+from seekbench.leaderboard import contents, efficiency, overall, remarks, selection
+from seekbench.leaderboard.board import Cell, Column, Leaderboard, Row
 from seekbench.leaderboard.columns import MAIN, dataset_key, fill, label, main_splits, of_datasets, of_suite
-from seekbench.leaderboard.overall import Queries
+from seekbench.leaderboard.overall import Cells, Queries
+from seekbench.leaderboard.selection import Failures
 from seekbench.leaderboard.sources import Found, is_published
 from seekbench.leaderboard.subset import subset_notes, subset_of, twin_of
-from seekbench.metrics.measure import Measure, parse
+from seekbench.metrics.measure import parse
 from seekbench.statistics.corrections import holm
 from seekbench.statistics.paired import paired_t
 from seekbench.statistics.stratified import stratified_t
@@ -38,76 +37,68 @@ def build(
     *,
     metric: str | None = None,
     baseline: str | None = None,
-    failures: Mapping[tuple[str, str, str], str] | None = None,
+    failures: Failures | None = None,
     allow_mixed: bool = False,
     suite: str | None = None,
     expand: bool = False,
     every_split: bool = False,
+    datasets: Sequence[str] = (),
+    systems: Sequence[str] = (),
 ) -> Leaderboard:
     """The table of one metric (by default the first of the first record; `main` for each dataset's own).
 
     failures: (dataset, split, system) -> cause. suite: whose members are the columns. expand: the datasets of a group,
     or the subsets of a dataset, as columns of their own. every_split: with published figures on other splits than the
-    main one. Raises InputError for records of different dataset content.
+    main one. datasets, systems: only these, each a name or a pattern. Raises InputError for records of different
+    dataset content, unless `allow_mixed`.
     """
     failures = failures or {}
     if not found and not failures:
         raise InputError("there are no results to show")
     found, notes = (list(found), []) if every_split else main_splits(list(found))
-    names = _system_names(found)
+    names = selection.system_names(found)
+    found, names, failures = selection.narrowed(found, names, failures, datasets, systems)
     if baseline is None:
-        recorded = {r.get("baseline") for _, r in found if not is_published(r)}
-        baseline = recorded.pop() if len(recorded) == 1 else None
-        # Where another system has the same name, ours has its run's before it.
-        longer = {n for n in names if n == baseline or n.endswith(f"/{baseline}")}
-        baseline = longer.pop() if len(longer) == 1 else None
+        baseline = selection.recorded_baseline(found, names)
     keys = list(dict.fromkeys([dataset_key(r) for _, r in found] + [(d, s) for d, s, _ in failures]))
+    members = None
     if suite is None:
         columns = of_datasets(keys, expand=expand)
     else:
-        columns, members, said = of_suite(suite, keys, expand=expand)
+        columns, member_of, members, said = of_suite(suite, keys, expand=expand)
         notes += said
-        keys = [key for column in columns for key in column.keys]
-        kept = [(e, n) for e, n in zip(found, names, strict=True) if dataset_key(e[1]) in members]
-        found, names = [(f, _as_member(r, members)) for (f, r), _ in kept], [n for _, n in kept]
+        kept = [(e, n) for e, n in zip(found, names, strict=True) if dataset_key(e[1]) in member_of]
+        found = [(folder, selection.as_member(record, member_of)) for (folder, record), _ in kept]
+        names = [name for _, name in kept]
         failures = {
-            (*members[d, p], system): cause for (d, p, system), cause in failures.items() if (d, p) in members
+            (*member_of[d, p], system): cause
+            for (d, p, system), cause in failures.items()
+            if (d, p) in member_of
         }
-    metric = metric or _default_metric(found)
-    _refuse_lacking(found, metric)
-    fill(columns, found, metric)
-    if len({c.metric for c in columns}) == 1:
-        metric = columns[0].metric
-    systems = list(dict.fromkeys([*names, *(s for d, p, s in failures if (d, p) in set(keys))]))
-    if baseline is not None and baseline not in systems:
+    columns, said = fill(columns, found, metric or _default_metric(found))
+    notes += said
+    keys = [key for column in columns for key in column.keys]
+    shown = {*keys}
+    every = list(dict.fromkeys([*names, *(system for d, p, system in failures if (d, p) in shown)]))
+    if baseline is not None and baseline not in every:
         raise InputError(
-            f"the baseline '{baseline}' is not in these results", remedy=did_you_mean(baseline, systems)
+            f"the baseline '{baseline}' is not in these results", remedy=did_you_mean(baseline, every)
         )
-    notes = [*_content_check(found, keys, allow_mixed), *notes]
-    place, left_out = _newest(found, names)
-    notes += left_out
-    if (
-        len(
-            {
-                orjson.dumps(p, option=orjson.OPT_SORT_KEYS)
-                for _, r in found
-                if (p := _policies(r)) is not None
-            }
-        )
-        > 1
-    ):
-        notes.append(
-            "NOT COMPARABLE: these results were scored under different policies (see `policies` in the records)"
-        )
-    queries = Queries(place, columns)
+    place, left_out = selection.newest(found, names)
+    other, said = contents.checked(found, place, keys, baseline, allow_mixed=allow_mixed)
+    notes = [*said, *notes, *left_out]
+    queries = Queries(place, columns, other)
     for column in columns:
         if len(column.keys) == 1:
             column.subset = subset_of(place, column.keys[0], queries.of(column.metric))
     board = Leaderboard(
-        metric, columns, [], baseline, notes, lower=all(c.lower for c in columns), suite=suite, place=place
-    )
-    for system in systems:
-        cells = [_cell(column, system, place, failures) for column in columns]
+        MAIN if len({c.metric for c in columns}) > 1 else columns[0].metric,
+        columns, [], baseline, notes, lower=all(c.lower for c in columns), suite=suite, place=place,
+    )  # fmt: skip
+    if members is not None:
+        board.members = (len(columns), members)
+    for system in every:
+        cells = [_cell(column, system, place, failures, other) for column in columns]
         twins = [
             None
             if column.subset is None
@@ -121,7 +112,7 @@ def build(
             if board.has_twins:
                 row.mean_twin = overall.mean([t or c for t, c in zip(twins, cells, strict=True)])
         own = [place[(*key, system)][1] for key in keys if (*key, system) in place]
-        row.efficiency = _efficiency(own)
+        row.efficiency = efficiency.of_cells(own)
         row.family = own[0]["retriever"]["type"] if own else ""
         board.rows.append(row)
     overall.intervals(board, queries)
@@ -131,10 +122,8 @@ def build(
     overall.group(board, queries)
     overall.front(board)
     _mark_best(board)
-    for column in columns:
-        there = {k: e for k, e in place.items() if (k[0], k[1]) in set(column.keys)}
-        board.notes += [n for n in _coverage(there, parse(column.metric)) if n not in board.notes]
-    board.notes += [*subset_notes(board), *_missing(board)]
+    coverage = remarks.of_coverage(place, columns)
+    board.notes += [*coverage, *subset_notes(board), *remarks.of_missing(board)]
     runs = [c.metric for c in columns if parse(c.metric).definition.aggregate == "run"]
     if runs and any(r.get("training") for _, r in place.values()):
         board.notes.append(
@@ -144,12 +133,6 @@ def build(
         board.notes.insert(0, NOT_COMPARABLE)
     board.rows.sort(key=lambda r: (r.mean is None, (r.mean or 0.0) * (1 if board.lower else -1)))
     return board
-
-
-def _as_member(record: dict[str, Any], members: Mapping[Key, Key]) -> dict[str, Any]:
-    """The record under the name that a suite has for its dataset."""
-    id, split = members[dataset_key(record)]
-    return {**record, "dataset": {**record["dataset"], "id": id, "split": split}}
 
 
 def _default_metric(found: Found) -> str:
@@ -162,20 +145,10 @@ def _default_metric(found: Found) -> str:
     return MAIN if all(r["dataset"]["main_metric"] for _, r in found) else str(found[0][1]["primary_metric"])
 
 
-def _refuse_lacking(found: Found, metric: str) -> None:
-    """A record of ours that lacks the metric can be scored again; a published figure just isn't there."""
-    for folder, record in found:
-        if metric != MAIN and not is_published(record) and metric not in record["metrics"]:
-            raise InputError(
-                f"{folder}: has no metric '{metric}'", remedy=did_you_mean(metric, record["metrics"])
-            )
-
-
-def _cell(
-    column: Column, system: str, place: overall.Place, failures: Mapping[tuple[str, str, str], str]
-) -> Cell:
-    """A system's figure of a column: of its dataset, or the mean over its datasets, if it has all of them."""
-    cell = Cell(lower=column.lower)
+def _cell(column: Column, system: str, place: overall.Place, failures: Failures, other: Cells) -> Cell:
+    """A system's figure of a column: of its dataset, or the mean over its datasets, if it has all of them. other: cells
+    on other data than the column's."""
+    cell = Cell(lower=column.lower, comparable=not any((*key, system) in other for key in column.keys))
     scores: list[float] = []
     for key in column.keys:
         entry = place.get((*key, system))
@@ -194,198 +167,6 @@ def _cell(
     if len(cell.missing) == len(column.keys):
         cell.missing = []
     return cell
-
-
-def _missing(board: Leaderboard) -> list[str]:
-    """What is not there, and so in no mean; an empty cell alone shows itself."""
-    notes = []
-    for row in board.rows:
-        parts = [
-            f"{len(cell.missing)} of {len(column.keys)} of {column.name} ({', '.join(cell.missing)})"
-            for cell, column in zip(row.cells, board.columns, strict=True)
-            if cell.missing
-        ]
-        if parts:
-            notes.append(f"{row.system} lacks {'; '.join(parts)}")
-    lacking = [f"{r.system} ({r.borda[2]})" for r in board.rows if r.borda and r.borda[2]]
-    if lacking:
-        notes.append(
-            f"Borda: a missing column earns no points, so these rank lower than they might: {', '.join(lacking)}"
-        )
-    return notes
-
-
-def _coverage(place: overall.Place, measure: Measure) -> list[str]:
-    """Notes on cells whose figure rests on less than it seems: queries without hits, documents cut short, fewer hits
-    than the measure looks at."""
-    notes = []
-    for (dataset, _, system), (_, record) in place.items():
-        if is_published(record):
-            continue
-        without, queries = record["queries_without_hits"], record["dataset"]["queries"]
-        if without > (0 if record["retriever"]["type"] == "run_file" else 0.05 * queries):
-            notes.append(
-                f"{system}: {without:,} of {queries:,} queries of {dataset} have no hits and "
-                + ("are left out" if measure.definition.lower else "count 0")
-            )
-        dropped = record["retriever"]["details"].get("unknown_documents_dropped", 0)
-        if dropped:
-            notes.append(f"{system}: {dropped:,} hits on documents that {dataset} lacks were dropped")
-        cut = record["index"].get("truncation_rate") or 0.0
-        if cut > 0.05:
-            notes.append(f"{system}: {cut:.0%} of the documents of {dataset} are cut at the model's length")
-        notes += generative.notes(system, record, measure)
-        notes += approximate.notes(system, record, measure)
-    # What holds for a system whatever the dataset is said once.
-    return list(dict.fromkeys(notes))
-
-
-def _policies(record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Those of scoring; the exclusion belongs to the dataset. None for published figures, which don't say."""
-    if is_published(record):
-        return None
-    return {name: value for name, value in record["policies"].items() if name != "exclusion"}
-
-
-def _system_names(found: Sequence[tuple[Path, dict[str, Any]]]) -> list[str]:
-    """A name for each record's system: the retriever's own; with the results' folder before it (the revision behind it,
-    for a published one), and then a hash behind it, where different systems (type, parameters, model, k) have the same
-    name."""
-    # .../<output>/<dataset>/<split>/<retriever>: the folder that the user chose tells runs apart.
-    systems = [
-        (
-            r["retriever"]["name"],
-            _revised(r) if is_published(r) else f"{folder.parts[-4]}/{r['retriever']['name']}",
-            r["retriever"]["system"],
-        )
-        for folder, r in found
-    ]
-    of_name: dict[str, set[str]] = {}
-    of_longer: dict[str, set[str]] = {}
-    for name, longer, system in systems:
-        of_name.setdefault(name, set()).add(system)
-        of_longer.setdefault(longer, set()).add(system)
-    names = []
-    for name, longer, system in systems:
-        if len(of_name[name]) == 1:
-            names.append(name)
-        elif len(of_longer[longer]) == 1:
-            names.append(longer)
-        else:
-            names.append(f"{longer}#{system[:6]}")
-    return names
-
-
-def _revised(record: Mapping[str, Any]) -> str:
-    revision = record["published"]["revision"]
-    return f"{record['retriever']['name']}@{revision[:8] if revision else 'published'}"
-
-
-def _newest(
-    found: Sequence[tuple[Path, dict[str, Any]]], names: Sequence[str]
-) -> tuple[dict[tuple[str, str, str], tuple[Path, dict[str, Any]]], list[str]]:
-    """One record a cell: where the same system was recorded more than once for a dataset, the newest, and a note; of
-    published figures, the one with the most metrics, and a note where two disagree."""
-    place: dict[tuple[str, str, str], tuple[Path, dict[str, Any]]] = {}
-    left_out, notes = 0, []
-    for entry, name in zip(found, names, strict=True):
-        key = (*dataset_key(entry[1]), name)
-        known = place.get(key)
-        if known is None:
-            place[key] = entry
-            continue
-        if is_published(entry[1]):
-            differ = [
-                f"{metric} {figure['mean']:g} ({entry[0]}) and {other['mean']:g} ({known[0]})"
-                for metric, figure in entry[1]["metrics"].items()
-                if (other := known[1]["metrics"].get(metric)) and abs(other["mean"] - figure["mean"]) > 5e-6
-            ]
-            if differ:
-                notes.append(
-                    f"{name} has two published figures on {label(dataset_key(entry[1]))}: {differ[0]}"
-                )
-        else:
-            left_out += 1
-        if _worth(entry[1]) > _worth(known[1]):
-            place[key] = entry
-    if left_out:
-        notes.append(f"{left_out} older record(s) of the same system and dataset are left out")
-    return place, notes
-
-
-def _worth(record: Mapping[str, Any]) -> tuple[bool, str, int]:
-    """A full result goes before a trial, a newer one before an older one."""
-    return record["comparable"], record["recorded_at"], len(record["metrics"]) if is_published(record) else 0
-
-
-def _content_check(
-    found: Sequence[tuple[Path, dict[str, Any]]], keys: Sequence[Key], allow_mixed: bool
-) -> list[str]:
-    """Refuses figures of different contents in one column. Of published ones only the dataset's revision is known."""
-    mixed, revised, notes = [], [], []
-    for key in keys:
-        there = [r for _, r in found if dataset_key(r) == key]
-        hashes = {r["dataset"]["hashes"]["dataset"] for r in there} - {None}
-        if len(hashes) > 1:
-            mixed.append(
-                f"{key[0]} ({key[1]}): {len(hashes)} different contents: "
-                + ", ".join(sorted(h[:10] for h in hashes))
-            )
-        revisions = Counter(_dataset_revision(r) for r in there)
-        known = {revision: n for revision, n in revisions.items() if revision}
-        if len(known) > 1:
-            said = ", ".join(f"{revision[:8]}: {n}" for revision, n in sorted(known.items()))
-            revised.append(f"{label(key)} ({said})")
-    if mixed and not allow_mixed:
-        raise InputError(
-            "these results were made on different data: " + "; ".join(mixed),
-            remedy="--allow-mixed shows them all the same",
-        )
-    if revised:
-        notes.append(f"figures of several revisions of a dataset: {', '.join(revised)}")
-    kinds = {is_published(r) for _, r in found}
-    if kinds == {True, False}:
-        notes.append(
-            "published figures stand beside measured ones: that they are of the same data is not checked"
-        )
-    return [*(f"NOT COMPARABLE: made on different data: {line}" for line in mixed), *notes]
-
-
-def _dataset_revision(record: Mapping[str, Any]) -> str | None:
-    if is_published(record):
-        found: str | None = record["published"]["dataset_revision"]
-        return found
-    source = record["dataset"].get("source") or {}
-    return source.get("revision")
-
-
-def _efficiency(cell_records: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """queries/s over all queries of all datasets; the worst p95; the sums of index bytes, index seconds and kg CO2; the
-    model's parameters."""
-    if not cell_records:
-        return {}
-    made = [r["efficiency"] for r in cell_records]
-    # A run file has no speed of its own; a composite's rate includes its parts. Published rates don't say of how many
-    # queries they are.
-    rates = [(r["dataset"]["queries"] or 1, r["efficiency"]["queries_per_second"]) for r in cell_records]
-    queries = sum(n for n, _ in rates)
-    seconds = sum(n / rate for n, rate in rates) if all(rate for _, rate in rates) else None
-    p95 = [e["latency_ms"]["p95"] for e in made if e["latency_ms"]["p95"] is not None]
-    sizes = [e["index_bytes"] for e in made if e["index_bytes"] is not None]
-    index = [e["index_seconds"] for e in made if e.get("index_seconds") is not None]
-    # MTEB states it for a file of several splits and subsets.
-    carbon = {r.get("published", {}).get("file"): r["efficiency"].get("kg_co2") for r in cell_records}
-    parameters = [n for r in cell_records if (n := (r["retriever"].get("describe") or {}).get("parameters"))]
-    return {
-        "queries_per_second": queries / seconds if seconds else None,
-        "latency_p95_ms": max(p95) if p95 else None,
-        "index_bytes": sum(sizes) if sizes else None,
-        "index_seconds": sum(index) if index else None,
-        "parameters": parameters[0] if parameters else None,
-        "kg_co2": None
-        if None in carbon.values()
-        else float(sum(v for v in carbon.values() if v is not None)),
-    }
 
 
 def _compare(board: Leaderboard, queries: Queries, baseline: str) -> None:

@@ -304,6 +304,43 @@ def show(folder: Path, *options: str) -> str:
     return result.output
 
 
+def test_figures_on_other_data_are_in_no_mean_rank_or_test(tmp_path: Path) -> None:
+    """gen, which learnt, was run on other data of one of the datasets."""
+    for dataset in ("scifact", "fiqa", "nq"):
+        for system, scores, near in (("bm25", BM25, None), ("dense", DENSE, None), ("gen", GEN, NEAR)):
+            put(tmp_path, system, scores, near, dataset=dataset)
+    folder = records.cell_folder(tmp_path, "nq", "test", "gen")
+    stored = records.read(folder)
+    records.write(folder, {**stored, "dataset": {**stored["dataset"], "hashes": {"dataset": "y"}}})
+    with pytest.raises(InputError, match="made on different data: nq: 2 different contents"):
+        board(tmp_path, baseline="bm25")
+    made = board(tmp_path, baseline="bm25", allow_mixed=True)
+    (gen,) = (row for row in made.rows if row.system == "gen")
+    by_name = dict(zip([c.name for c in made.columns], gen.cells, strict=True))
+    assert [by_name[n].comparable for n in ("scifact", "fiqa", "nq")] == [True, True, False]
+    assert (by_name["nq"].score, by_name["nq"].delta, by_name["nq"].p) == (pytest.approx(0.75), None, None)
+    assert (gen.mean, gen.mean_twin, gen.delta, gen.group) == (None, None, None, None)
+    assert gen.borda is not None
+    assert gen.borda[2] == 1
+    assert by_name["scifact"].p is not None
+    shown = render.as_markdown(made)
+    assert "(0.7500)" in shown
+    assert "in brackets: gen on other data than bm25; such figures are in no mean, rank or test" in shown
+    # Without a baseline, the data of most systems are those of the column.
+    (gen,) = (row for row in board(tmp_path, allow_mixed=True).rows if row.system == "gen")
+    assert [c.comparable for c in gen.cells].count(False) == 1
+
+
+def test_a_record_without_the_metric_is_said(tmp_path: Path) -> None:
+    put(tmp_path, "bm25", BM25)
+    folder = put(tmp_path, "gen", GEN)
+    stored = records.read(folder)
+    records.write(folder, {**stored, "metrics": {"num_ret": stored["metrics"]["num_ret"]}})
+    made = board(tmp_path, metric="ndcg@10")
+    assert {r.system: r.cells[0].score for r in made.rows} == {"bm25": pytest.approx(0.5), "gen": None}
+    assert "gen has no ndcg@10 on scifact: run it again with this metric" in made.notes
+
+
 def test_formats(two: Path) -> None:
     told = json.loads(show(two, "--format", "json"))
     assert told["without_neighbour"] == {

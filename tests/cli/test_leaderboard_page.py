@@ -358,7 +358,7 @@ def test_on_the_command_line(results: Path, tmp_path: Path) -> None:
         (["--html-queries", "3"], "belong to --html"),
         (["--html", "FILE"], "this is a file"),
         (["--html", "FULL"], "the folder holds other files"),
-        (["--html", "FOLDER", "-m", "ndcg@5"], "has no metric 'ndcg@5'"),
+        (["--html", "FOLDER", "-m", "ndcg@5"], "no result has the metric 'ndcg@5'"),
     ],
 )
 def test_mistakes(results: Path, tmp_path: Path, options: list[str], said: str) -> None:

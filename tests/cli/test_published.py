@@ -89,6 +89,79 @@ def test_a_published_system_of_the_same_name_leaves_the_baseline(tmp_path: Path)
     assert told(tmp_path / "run", path)["baseline"] == "run/bm25"
 
 
+def test_a_published_system_with_a_longer_name_leaves_the_baseline(tmp_path: Path) -> None:
+    from test_leaderboard import BM25, GEN, put
+
+    from seekbench.leaderboard import records
+
+    for system, scores in (("bm25", BM25), ("gen", GEN)):
+        folder = put(tmp_path / "run", system, scores)
+        records.write(folder, {**records.read(folder), "baseline": "bm25"})
+    path = write(tmp_path / "t.csv", "system,dataset,ndcg@10", "org/bm25,scifact,0.5")
+    assert told(tmp_path / "run", path)["baseline"] == "bm25"
+
+
+def test_published_systems_leave_the_groups_of_measured_ones(tmp_path: Path) -> None:
+    from test_leaderboard import BM25, DENSE, GEN, put
+
+    for system, scores in (("bm25", BM25), ("dense", DENSE), ("gen", GEN)):
+        put(tmp_path / "run", system, scores)
+    alone = {r["system"]: r["group"] for r in told(tmp_path / "run")["rows"]}
+    assert None not in alone.values()
+    path = write(tmp_path / "t.csv", "system,dataset,ndcg@10", "theirs,scifact,0.5")
+    board = told(tmp_path / "run", path)
+    assert board["grouped_by"] == "queries"
+    assert {r["system"]: r["group"] for r in board["rows"]} == {**alone, "theirs": None}
+    assert "which published systems have not" in run(tmp_path / "run", path).stdout
+
+
+def test_a_dataset_without_the_metric_is_left_out_and_said(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "t.csv", "system,dataset,ndcg@10,map", "a,x,0.5,0.2", "b,x,0.4,0.3", "a,y,,0.3", "b,y,,0.4"
+    )
+    board = told(path, "-m", "ndcg@10")
+    assert [c["name"] for c in board["columns"]] == ["x"]
+    assert "left out: y, of which no result has ndcg@10" in board["notes"]
+    assert "no result has the metric 'ndcg@5' (did you mean 'ndcg@10'?)" in run(path, "-m", "ndcg@5").output
+
+
+def test_some_datasets_and_systems_alone(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "t.csv", "system,dataset,ndcg@10", "a,beir/x,0.5", "b,beir/x,0.4", "a,y,0.3", "ab,z,0.4"
+    )
+    board = told(path, "--dataset", "beir/*", "--dataset", "z", "--system", "a*")
+    assert [c["name"] for c in board["columns"]] == ["beir/x", "z"]
+    assert {r["system"] for r in board["rows"]} == {"a", "ab"}
+    wrong = run(path, "--dataset", "zz", "--system", "c*")
+    assert wrong.exit_code == 2
+    assert "--dataset: there are no results of 'zz'" in wrong.output
+    assert "--system: there are no results of 'c*'" in wrong.output
+
+
+def test_a_part_of_a_suite_is_called_so(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "t.csv", "system,dataset,ndcg@10", "a,SciFact,0.5", "a,NFCorpus,0.3", "b,SciFact,0.4",
+        "b,NFCorpus,0.2",
+    )  # fmt: skip
+    shown = run(path, "--suite", "beir", "-f", "csv")
+    assert shown.stdout.splitlines()[0] == "system,mean ndcg@10 (2 of 15),beir/nfcorpus,beir/scifact"
+    assert "note: suite beir: no results of " in shown.stderr
+    assert told(path, "--suite", "beir")["suite_members"] == {"shown": 2, "of": 15}
+    assert "mean ndcg@10 (2 of 15)" in run(path, "--suite", "beir").stdout
+
+
+def test_a_wide_table_is_set_in_several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from seekbench.cli import figures
+
+    monkeypatch.setattr(figures, "terminal_width", lambda: 80)
+    path = beir(tmp_path / "beir.csv", {f"system-{i}": 0.5 + i / 100 for i in range(12)})
+    shown = run(path, "--suite", "beir").stdout.splitlines()
+    headers = [line for line in shown if line.startswith("system ")]
+    rows = [line for line in shown if line.startswith("system-11 ")]
+    assert len(headers) == len(rows) >= 4, "no name and no number is folded"
+    assert all(len(line) <= 80 for line in headers + rows)
+
+
 def test_percentages_are_refused(tmp_path: Path) -> None:
     path = write(
         tmp_path / "t.csv", "system,dataset,ndcg@10,num_ret", "a,x,39.7,1000", "b,x,0.4,900", "c,x,-0.1,5"
@@ -140,13 +213,20 @@ def test_a_suite_averages_its_groups_first(tmp_path: Path) -> None:
 
 
 def test_means_over_types_of_task(tmp_path: Path) -> None:
+    """MTEB's types where all datasets are its tasks: BEIR's are all of one, and so have no such mean."""
     board = told(beir(tmp_path / "beir.csv", {"a": 0.5, "b": 0.4}), "--suite", "beir")
-    kinds: dict[str, list[float]] = {}
-    for column in board["columns"]:
-        kinds.setdefault(column["task"], []).append(board["rows"][0]["scores"][column["name"]]["mean"])
-    assert len(kinds) > 3
-    assert board["rows"][0]["tasks"] == {kind: pytest.approx(np.mean(v)) for kind, v in kinds.items()}
-    assert board["rows"][0]["mean_over_tasks"] == pytest.approx(np.mean([np.mean(v) for v in kinds.values()]))
+    assert {c["task"] for c in board["columns"]} == {"Retrieval"}
+    assert board["rows"][0]["mean_over_task_types"] is None
+    path = write(
+        tmp_path / "t.csv", "system,dataset,ndcg@10", "a,SciFact,0.4", "a,NFCorpus,0.6", "a,SciDocsRR,0.1",
+        "b,SciFact,0.3", "b,NFCorpus,0.3", "b,SciDocsRR,0.9",
+    )  # fmt: skip
+    board = told(path)
+    rows = {r["system"]: r for r in board["rows"]}
+    assert rows["a"]["task_types"] == {"Retrieval": pytest.approx(0.5), "Reranking": pytest.approx(0.1)}
+    assert rows["a"]["mean_over_task_types"] == pytest.approx(0.3)
+    assert rows["b"]["mean_over_task_types"] == pytest.approx(0.6)
+    assert "mean over task types" in run(path).stdout
 
 
 def test_what_is_missing_is_said_and_in_no_mean(tmp_path: Path) -> None:
@@ -154,10 +234,10 @@ def test_what_is_missing_is_said_and_in_no_mean(tmp_path: Path) -> None:
     board = told(beir(tmp_path / "beir.csv", {"a": 0.4, "b": 0.6, "c": 0.5}, leave), "--suite", "beir")
     rows = {r["system"]: r for r in board["rows"]}
     assert rows["b"]["mean"] is None
-    assert rows["b"]["mean_over_tasks"] is None
+    assert rows["b"]["mean_over_task_types"] is None
     assert rows["b"]["scores"]["beir/cqadupstack"] == {
         "mean": None, "interval": None, "delta": None, "p": None, "failure": None, "missing": [CQA[2]],
-        "without_neighbour": None,
+        "comparable": True, "without_neighbour": None,
     }  # fmt: skip
     assert rows["b"]["borda"]["missing"] == 2
     notes = "\n".join(board["notes"])

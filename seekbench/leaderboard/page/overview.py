@@ -80,7 +80,8 @@ def table_of(
             _score(r.mean, r.best, r.second, mark(r.delta, r.p, board.lower), r.interval, r.p, board.baseline)
             for r in rows
         ]
-        columns.append(score_column("mean", means, board.lower, f"Mean {board.metric} over the datasets"))
+        title = board.mean_title.replace(f" {board.metric}", "", 1)
+        columns.append(score_column(title, means, board.lower, f"Mean {board.metric} over the datasets"))
         if board.has_twins:
             twins = [_score(r.mean_twin, r.best_twin) for r in rows]
             about = "The mean without queries that are close to a training query"
@@ -88,7 +89,7 @@ def table_of(
         if any(r.mean_types is not None for r in rows):
             kinds = [_score(r.mean_types) for r in rows]
             columns.append(
-                score_column("mean over tasks", kinds, board.lower, "Mean of the means by type of task")
+                score_column("mean over task types", kinds, board.lower, "Mean of the means by type of task")
             )
     if board.baseline:
         deltas = [r.delta if many else r.cells[0].delta for r in rows]

@@ -29,13 +29,6 @@ class Test(enum.StrEnum):
     randomization = "randomization"
 
 
-class Correction(enum.StrEnum):
-    none = "none"
-    holm = "holm"
-    bonferroni = "bonferroni"
-    bh = "bh"
-
-
 class Format(enum.StrEnum):
     table = "table"
     md = "md"
@@ -76,7 +69,7 @@ def check(
         typer.Option(min=0.0, help="With --test, the smallest loss that can fail.  [default: 0.005]"),
     ] = None,
     correction: Annotated[
-        Correction | None,
+        figures.Correction | None,
         typer.Option(help="With --test, over all cells that are tested.  [default: holm]"),
     ] = None,
     metric: Annotated[
@@ -203,7 +196,7 @@ def _rule(
     test: Test | None,
     alpha: float | None,
     min_effect: float | None,
-    correction: Correction | None,
+    correction: figures.Correction | None,
     report: Report,
 ) -> Rule:
     from seekbench.errors import InputError

@@ -29,13 +29,6 @@ class Test(enum.StrEnum):
     tukey = "tukey"
 
 
-class Correction(enum.StrEnum):
-    none = "none"
-    holm = "holm"
-    bonferroni = "bonferroni"
-    bh = "bh"
-
-
 #: How tests and corrections are written out.
 SAID = {
     "t": "paired t-test",
@@ -60,8 +53,8 @@ def compare(
     ] = None,
     test: Annotated[Test, typer.Option(help="The test of a difference.")] = Test.t,
     correction: Annotated[
-        Correction, typer.Option(help="For many comparisons; within each metric.")
-    ] = Correction.holm,
+        figures.Correction, typer.Option(help="For many comparisons; within each metric.")
+    ] = figures.Correction.holm,
     alpha: Annotated[float, typer.Option(min=0.0001, max=0.5, help="Level of significance.")] = 0.05,
     changed: Annotated[
         int, typer.Option("--changed", "-n", min=0, help="How many of the queries that changed most to show.")

@@ -120,6 +120,11 @@ def _table(needs: list[Need]) -> Grid:
         ]
         for n in needs
     ]
-    known = sum(n.bytes or 0 for n in needs)
-    note = f"{sum(not n.stored for n in needs)} of {len(needs)} datasets are missing; {known / 1e6:,.1f} MB to fetch"
+    missing = [n for n in needs if not n.stored]
+    told = [n.bytes for n in missing if n.bytes is not None and not n.problem]
+    note = f"{len(missing)} of {len(needs)} datasets are missing"
+    if told:
+        note += f"; {sum(told) / 1e6:,.1f} MB to fetch" + (
+            " of those whose size is known" if len(told) < len(missing) else ""
+        )
     return Grid(["dataset", "state", "files", "MB"], rows, notes=[note], left=frozenset({0, 1}))

@@ -43,6 +43,13 @@ class TieBreak(enum.StrEnum):
     error = "error"
 
 
+class Correction(enum.StrEnum):
+    none = "none"
+    holm = "holm"
+    bonferroni = "bonferroni"
+    bh = "bh"
+
+
 class Missing(enum.StrEnum):
     zero = "zero"
     drop = "drop"

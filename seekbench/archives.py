@@ -18,8 +18,8 @@ from seekbench.errors import InputError, Report, SeekbenchError
 #: Endings of names that are read as archives.
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 #: An archive that becomes more than so many times as large, and more than so many bytes, is refused: texts shrink to a
-#: fifth or a tenth.
-MOST_EXPANSION, EXPANSION_FROM = 100, 1 << 30
+#: fifth or a tenth, and what is smaller does no harm.
+MOST_EXPANSION, EXPANSION_FROM = 100, 1 << 27
 #: What is unpacked at a time.
 _PIECE = 1 << 20
 

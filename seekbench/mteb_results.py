@@ -137,15 +137,15 @@ def read_meta(path: Path) -> dict[str, Any]:
 
 
 def find(root: Path) -> list[ModelResults]:
-    """All folders of result files at or below a folder, sorted by model, revision and experiment.
+    """All folders of result files at or below a folder, sorted by model, revision and experiment; a file counts alone.
 
     No result file is opened. The model's name is that of its `model_meta.json`, else the folder's (`org__name`).
     Predictions (`*_predictions.json`) are no results. Raises InputError where the folder is none.
     """
-    if not root.is_dir():
-        raise InputError("no such folder", where=str(root))
+    if not root.exists():
+        raise InputError("no such file or folder", where=str(root))
     found = []
-    for folder, files in _folders(root):
+    for folder, files in _folders(root) if root.is_dir() else [(root.parent, [root])]:
         meta = read_meta(folder / META_FILE) if (folder / META_FILE).is_file() else None
         place, experiment = folder.absolute(), None
         if place.parent.name == "experiments":

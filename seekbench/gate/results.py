@@ -7,14 +7,13 @@ the system itself (type, parameters, weights, library versions), which is what a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 
 from seekbench.errors import InputError, Report
 from seekbench.leaderboard import records
@@ -190,7 +189,7 @@ def load(paths: Sequence[Path]) -> tuple[list[Result], list[FailedCell]]:
     failed: dict[Key, FailedCell] = {}
     for path in paths:
         try:
-            failures = list(_failures(path)) if path.is_dir() else []
+            failures = [FailedCell(f[:3], f[3]) for f in records.failures(path)] if path.is_dir() else []
             files = list(records.find(path)) if path.exists() else []
             if not files and not failures:
                 raise InputError(
@@ -206,18 +205,6 @@ def load(paths: Sequence[Path]) -> tuple[list[Result], list[FailedCell]]:
     refuse_doubles(found.values(), report)
     report.raise_if_errors()
     return list(found.values()), list(failed.values())
-
-
-def _failures(root: Path) -> Iterator[FailedCell]:
-    for file in sorted(root.rglob("failure.json")):
-        if (file.parent / "result.json").exists():
-            continue
-        dataset, split, system = file.absolute().parts[-4:-1]
-        try:
-            cause = str(orjson.loads(file.read_bytes())["cause"])
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            cause = "its failure.json can't be read"
-        yield FailedCell((dataset, split, system), cause)
 
 
 def refuse_doubles(found: Iterable[Result], report: Report) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +125,6 @@ def mteb(root: Path) -> list[tuple[Path, dict[str, Any]]]:
 def figures(entry: Mapping[str, Any]) -> tuple[dict[str, float], str | None]:
     """(figures by our metrics' names, which of them is the main score) of one entry of an MTEB file; names that are no
     metric of ours are left out. The files don't name the metric of `main_score`; it repeats one of the others."""
-    from seekbench.metrics.measure import parse
-
     out: dict[str, float] = {}
     main = entry.get("main_score")
     same = []
@@ -134,14 +133,24 @@ def figures(entry: Mapping[str, Any]) -> tuple[dict[str, float], str | None]:
             continue
         if not math.isfinite(value) or name.startswith("nauc_"):
             continue
-        try:
-            known = parse(name).name
-        except InputError:
+        known = _metric(name)
+        if known is None:
             continue
         out[known] = float(value)
         if value == main:
             same.append(known)
     return out, main_of(same)
+
+
+@cache
+def _metric(name: str) -> str | None:
+    """Our name of a metric, None for what is none; files have the same hundred names again and again."""
+    from seekbench.metrics.measure import parse
+
+    try:
+        return parse(name).name
+    except InputError:
+        return None
 
 
 def main_of(same: Iterable[str]) -> str | None:

@@ -39,12 +39,22 @@ def read(path: Path) -> dict[str, Any]:
         raise InputError("no such result", where=str(file)) from None
     except orjson.JSONDecodeError as error:
         raise InputError(f"no valid JSON: {error.msg}", where=str(file), line=error.lineno) from None
-    # A leaderboard has the first two as well.
-    if not isinstance(record, dict) or not {"schema_version", "metrics", "dataset", "retriever"} <= set(
-        record
-    ):
+    if not _is_record(record):
         raise InputError("this is no seekbench result record", where=str(file))
     return upgrade(record, str(file))
+
+
+def is_one(file: Path) -> bool:
+    """Whether a file holds a record; other tools write JSON, too."""
+    try:
+        return _is_record(orjson.loads(file.read_bytes()))
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _is_record(value: Any) -> bool:
+    # A leaderboard has the first two as well.
+    return isinstance(value, dict) and value.keys() >= {"schema_version", "metrics", "dataset", "retriever"}
 
 
 def upgrade(record: dict[str, Any], where: str) -> dict[str, Any]:
@@ -57,6 +67,20 @@ def upgrade(record: dict[str, Any], where: str) -> dict[str, Any]:
             remedy="update seekbench",
         )
     return record
+
+
+def failures(root: Path) -> Iterator[tuple[str, str, str, str]]:
+    """(dataset as its folder is called, split, system, cause) of cells below a folder that failed and have no result of
+    an earlier run."""
+    for file in sorted(root.rglob("failure.json")):
+        if (file.parent / "result.json").exists():
+            continue
+        dataset, split, system = file.absolute().parts[-4:-1]
+        try:
+            cause = str(orjson.loads(file.read_bytes())["cause"])
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            cause = "its failure.json can't be read"
+        yield dataset, split, system, cause
 
 
 def find(root: Path) -> Iterator[Path]:

@@ -31,12 +31,12 @@ def _below(path: Path) -> Found:
         raise InputError("no such file or folder", where=str(path))
     if path.is_file() and path.suffix == ".csv":
         return published_csv.read(path)
-    files = list(records.find(path)) if path.is_dir() or path.name == "result.json" else []
+    if path.is_file() and records.is_one(path):
+        return [(path.parent, records.read(path))]
+    files = list(records.find(path)) if path.is_dir() else []
     if files:
         return [(file.parent, records.read(file)) for file in files]
     found = published.mteb(path)
-    if not found and path.is_file():
-        return [(path.parent, records.read(path))]
     if not found:
         raise InputError(
             "there are no results here",

@@ -126,7 +126,7 @@ def gather(paths: Sequence[Path], system: str | None) -> Gathered:
                 report.error("no-record", "this is no seekbench result record", where=str(file))
                 continue
             found.append(Cell(file.parent, record))
-        failed = [_failure(file) for file in sorted(path.rglob("failure.json"))] if path.is_dir() else []
+        failed = list(records.failures(path)) if path.is_dir() else []
         if not found and not failed and not report.errors:
             report.error(
                 "no-results",
@@ -167,15 +167,3 @@ def gather(paths: Sequence[Path], system: str | None) -> Gathered:
         [by_place[place] for place in sorted(by_place)],
         sorted({(d, s, cause) for d, s, name, cause in failures if name == chosen}),
     )
-
-
-def _failure(file: Path) -> tuple[str, str, str, str]:
-    """(dataset as its folder is called, split, system, cause)"""
-    import orjson
-
-    folder = file.absolute().parent
-    try:
-        cause = str(orjson.loads(file.read_bytes())["cause"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        cause = "no cause is recorded"
-    return folder.parent.parent.name, folder.parent.name, folder.name, cause

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 from seekbench.cli.app import app
 from seekbench.datasets import suites
 from seekbench.datasets.task_names import by_mteb_task
+from seekbench.errors import InputError
+from seekbench.leaderboard import sources
 
 
 def told(*arguments: object) -> Any:
@@ -112,3 +114,25 @@ def test_a_models_files(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "Broken.json" in result.output
     assert "Other.json" in result.output
+
+
+def test_single_files(tmp_path: Path) -> None:
+    """One result file of MTEB's and one record of ours, beside others that are not named."""
+    from test_leaderboard import BM25, put
+
+    folder = tmp_path / "org__m" / "abc"
+    folder.mkdir(parents=True)
+    for task in ("SciFact", "NFCorpus"):
+        entry = {"hf_subset": "default", "languages": ["eng-Latn"], "main_score": 0.6, "ndcg_at_10": 0.6}
+        told = {"task_name": task, "dataset_revision": "r", "mteb_version": "2.0.0", "evaluation_time": 1.0}
+        (folder / f"{task}.json").write_text(json.dumps({**told, "scores": {"test": [entry]}}))
+    record = put(tmp_path / "run", "bm25", BM25, dataset="beir/scifact") / "result.json"
+    put(tmp_path / "run", "bm25", BM25, dataset="beir/fiqa")
+    found = sources.load([folder / "SciFact.json", record])
+    assert [(r["retriever"]["name"], r["dataset"]["id"]) for _, r in found] == [
+        ("org/m", "beir/scifact"),
+        ("bm25", "beir/scifact"),
+    ]
+    record.write_text("{")
+    with pytest.raises(InputError, match=r"result\.json:1: no valid JSON"):
+        sources.load([record])

@@ -222,7 +222,7 @@ def test_anything_else_is_refused(content: str, message: str, tmp_path: Path) ->
 def test_missing_files_are_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         mteb_results.read(tmp_path / "none.json")
-    with pytest.raises(InputError, match="no such folder"):
+    with pytest.raises(InputError, match="no such file or folder"):
         mteb_results.find(tmp_path / "none")
 
 

@@ -339,8 +339,8 @@ def _candidates_of(
         return None
     if wanted is None:
         table = pa.ipc.open_file(str(collection.folder / "candidates.arrow")).read_all()
-        query_rows = rows_of_column(table.column("query_id"), queries)
-        doc_rows = rows_of_column(table.column("doc_id"), corpus)
+        query_rows = _rows_of_column(table.column("query_id"), queries)
+        doc_rows = _rows_of_column(table.column("doc_id"), corpus)
     elif isinstance(wanted, CandidateList) and (wanted.same or wanted.prefix) is not None:
         kind = "same"
         query_rows, doc_rows = _alike(
@@ -394,7 +394,7 @@ def _alike(asked: Any, there: Any) -> tuple[IntArray, IntArray]:
     return query_rows, by[np.repeat(first, counts) + offsets]
 
 
-def rows_of_column(column: Any, records: Records) -> IntArray:
+def _rows_of_column(column: Any, records: Records) -> IntArray:
     """int64: the row of each id of a column, -1 where there is none."""
     unique = column.combine_chunks().cast(pa.large_string()).dictionary_encode()
     if isinstance(unique, pa.ChunkedArray):
@@ -405,9 +405,6 @@ def rows_of_column(column: Any, records: Records) -> IntArray:
 def _rows_of_pairs(
     pairs: list[tuple[str, str]], queries: Records, corpus: Records
 ) -> tuple[IntArray, IntArray]:
-    return _look_up([q for q, _ in pairs], queries), _look_up([d for _, d in pairs], corpus)
-
-
-def _look_up(ids: list[str], records: Records) -> IntArray:
-    unique = pa.array(ids, pa.large_string()).dictionary_encode()
-    return rows_of(unique.dictionary, records.ids())[np.asarray(unique.indices, dtype=np.int64)]
+    columns = ([q for q, _ in pairs], queries), ([d for _, d in pairs], corpus)
+    asked, found = (_rows_of_column(pa.chunked_array([ids], pa.large_string()), r) for ids, r in columns)
+    return asked, found

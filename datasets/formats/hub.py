@@ -18,6 +18,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from seekbench import hashing
 from seekbench.datasets.formats import beir
 from seekbench.errors import InputError, MissingError, Report, did_you_mean
 from seekbench.progress import Progress, Stage
@@ -43,12 +44,11 @@ class _File:
     def verify(self, folder: Path, where: str) -> None:
         """Raises InputError where the local file is not the one of the commit."""
         path = folder / self.path
-        with path.open("rb") as handle:
-            if self.sha256 is not None:
-                same = hashlib.file_digest(handle, "sha256").hexdigest() == self.sha256
-            else:  # git hashes a header, too
-                data = handle.read()
-                same = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() == self.blob
+        if self.sha256 is not None:
+            same = hashing.of_file(path) == self.sha256
+        else:  # git hashes a header, too; these files are small
+            data = path.read_bytes()
+            same = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() == self.blob
         if not same:
             raise InputError(
                 f"{self.path} is not the file of this commit (its checksum differs)",
@@ -246,7 +246,8 @@ class Hub:
 
         with self._explained(repo, commit):
             # Asked once: the download itself would try for half a minute, and say so, before it takes the cache.
-            wanted = None if offline else self._wanted(repo, commit)
+            listed = None if offline else self._wanted(repo, commit)
+            patterns, wanted = listed or (self._patterns(repo, commit, offline=True), None)
             size = None if wanted is None else sum(f.size for f in wanted)
             with progress.stage(f"fetch {repo}", total=size, unit="bytes") as stage:
                 folder = Path(
@@ -254,7 +255,7 @@ class Hub:
                         repo,
                         repo_type="dataset",
                         revision=commit,
-                        allow_patterns=self._patterns(repo, commit, offline=wanted is None),
+                        allow_patterns=patterns,
                         local_files_only=wanted is None,
                         endpoint=self.endpoint,
                         cache_dir=self.cache,
@@ -275,10 +276,10 @@ class Hub:
             if repo is None or commit is None:
                 continue
             with self._explained(repo, commit):
-                wanted = self._wanted(repo, commit)
-            if wanted is None:
+                listed = self._wanted(repo, commit)
+            if listed is None:
                 raise MissingError(f"hub:{repo} can't be reached now")
-            for file in wanted:
+            for file in listed[1]:
                 cached = try_to_load_from_cache(
                     repo, file.path, cache_dir=self.cache, revision=commit, repo_type="dataset"
                 )
@@ -286,9 +287,9 @@ class Hub:
                     files, size = files + 1, size + file.size
         return files, size
 
-    def _wanted(self, repo: str, commit: str) -> list[_File] | None:
-        """The files of a commit that hold rows; None where the hub does not answer. Raises what it answers (no such
-        repository, no access)."""
+    def _wanted(self, repo: str, commit: str) -> tuple[list[str], list[_File]] | None:
+        """(patterns, files) of what holds rows at a commit; None where the hub does not answer. Raises what it answers
+        (no such repository, no access)."""
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HfHubHTTPError
         from huggingface_hub.hf_api import RepoFile
@@ -304,7 +305,7 @@ class Hub:
         except (http_error(), OSError):
             return None
         patterns = self._patterns(repo, commit, offline=False)
-        return [
+        return patterns, [
             _File(entry.path, entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id)
             for entry in tree
             if isinstance(entry, RepoFile) and any(fnmatch(entry.path, p) for p in patterns)

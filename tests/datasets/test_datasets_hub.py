@@ -129,7 +129,14 @@ def commit_of(repo: str) -> str:
 
 
 class HubHandler(BaseHTTPRequestHandler):
+    """large: files that the hub keeps as LFS; cut: those whose connection breaks off once, in the middle; damaged:
+    those that arrive with a changed byte. ranges: the parts that were asked for."""
+
     requests: list[str]
+    large: set[str]
+    cut: set[str]
+    damaged: set[str]
+    ranges: list[str]
 
     def do_HEAD(self) -> None:
         self.answer(body=False)
@@ -159,25 +166,50 @@ class HubHandler(BaseHTTPRequestHandler):
             info = {"id": repo, "sha": commit_of(repo), "siblings": [{"rfilename": n} for n in REPOS[repo]]}
             self.reply(200, json.dumps(info).encode(), {}, body)
         elif api and rest[0] == "tree":
-            tree = [
+            tree: list[dict[str, Any]] = [
                 {"type": "file", "path": n, "size": len(d), "oid": blob_of(d)} for n, d in REPOS[repo].items()
             ]
+            for file in tree:
+                if file["path"] in self.large:
+                    data = REPOS[repo][file["path"]]
+                    file["lfs"] = {
+                        "oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130
+                    }  # fmt: skip
             self.reply(200, json.dumps(tree).encode(), {}, body)
         elif rest[0] == "resolve" and "/".join(rest[2:]) in REPOS[repo]:
-            data = REPOS[repo]["/".join(rest[2:])]
-            headers = {"ETag": f'"{blob_of(data)}"', "X-Repo-Commit": commit_of(repo)}
-            self.reply(200, data, headers, body)
+            name = "/".join(rest[2:])
+            data = REPOS[repo][name]
+            headers = {
+                "ETag": f'"{blob_of(data)}"',
+                "X-Repo-Commit": commit_of(repo),
+                "Accept-Ranges": "bytes",
+            }
+            if name in self.damaged:
+                data = bytes([data[0] ^ 1]) + data[1:]
+            asked = self.headers.get("Range")
+            if asked:
+                self.ranges.append(f"{name} {asked}")
+                first = int(asked.removeprefix("bytes=").split("-")[0])
+                headers["Content-Range"] = f"bytes {first}-{len(data) - 1}/{len(data)}"
+                self.reply(206, data[first:], headers, body)
+            elif body and name in self.cut:
+                self.cut.discard(name)
+                self.reply(200, data, headers, body, part=len(data) // 2)
+            else:
+                self.reply(200, data, headers, body)
         else:
             self.reply(404, b"{}", {"X-Error-Code": "EntryNotFound"}, body)
 
-    def reply(self, status: int, data: bytes, headers: dict[str, str], body: bool) -> None:
+    def reply(
+        self, status: int, data: bytes, headers: dict[str, str], body: bool, part: int | None = None
+    ) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         if body:
-            self.wfile.write(data)
+            self.wfile.write(data[:part])
 
 
 @pytest.fixture(autouse=True)
@@ -186,11 +218,29 @@ def _online(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
 
+#: How the hub of a test behaves; empty between tests.
+LARGE: set[str] = set()
+CUT: set[str] = set()
+DAMAGED: set[str] = set()
+RANGES: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _behaved() -> Iterator[None]:
+    yield
+    for kept in (LARGE, CUT, DAMAGED, RANGES):
+        kept.clear()
+
+
 @contextmanager
 def serving() -> Iterator[tuple[str, list[str]]]:
     """A hub that listens: its address, and the paths that it was asked for."""
     requests: list[str] = []
-    handler = type("Handler", (HubHandler,), {"requests": requests})
+    handler = type(
+        "Handler",
+        (HubHandler,),
+        {"requests": requests, "large": LARGE, "cut": CUT, "damaged": DAMAGED, "ranges": RANGES},
+    )
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
         thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
@@ -288,6 +338,31 @@ def test_integers_of_a_hub_are_read_with_a_warning(
     builder = build(source, tmp_path / "out")
     assert {p.code for p in builder.report.problems} >= {"integer-id", "float-grade"}
     assert builder.report.errors == 0
+
+
+def test_a_connection_that_breaks_off_is_continued(
+    server: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the client, which asks for the rest alone; files of the hub's large storage are checked by their sha256."""
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 4)  # what is in a piece is lost
+    LARGE.add("corpus.jsonl")
+    CUT.add("corpus.jsonl")
+    build(Hub("mteb/tiny", endpoint=server[0], cache=tmp_path / "cache"), tmp_path / "out")
+    size = len(REPOS["mteb/tiny"]["corpus.jsonl"])
+    (asked,) = RANGES
+    assert asked == f"corpus.jsonl bytes={size // 2 // 4 * 4}-"
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_file_that_is_not_the_commits_is_refused(
+    large: bool, server: tuple[str, list[str]], tmp_path: Path
+) -> None:
+    DAMAGED.add("corpus.jsonl")
+    LARGE.update({"corpus.jsonl"} if large else ())
+    source = Hub("mteb/tiny", endpoint=server[0], cache=tmp_path / "cache")
+    with pytest.raises(InputError, match=r"corpus\.jsonl is not the file of this commit"):
+        build(source, tmp_path / "out")
 
 
 def test_unreachable_hub_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -361,7 +361,7 @@ def _measured(
     """The results that are there, and those of configs, which are run now; which cells' speeds were measured now. anew:
     searches that are stored are made again, since their speeds would be those of another day."""
     from seekbench.errors import Report
-    from seekbench.gate.results import FailedCell, folder_name, load, of_record, refuse_doubles
+    from seekbench.gate.results import FailedCell, load, of_record, refuse_doubles
     from seekbench.leaderboard import records
 
     loaded = [_narrowed(cells_.load_config(c, set_, context), datasets, systems) for c in configs]
@@ -377,7 +377,8 @@ def _measured(
             found.append(of_record(place, r))
             fresh.update({found[-1].cell} if anew else ())
         failed += [
-            FailedCell((folder_name(f.dataset), f.split, f.retriever), f.cause) for f in outcome.failures
+            FailedCell((records.dataset_folder(f.dataset), f.split, f.retriever), f.cause)
+            for f in outcome.failures
         ]
     report = Report()
     refuse_doubles(found, report)

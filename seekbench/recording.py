@@ -36,7 +36,7 @@ from seekbench.store import Artifact, atomic_file, write_atomic
 if TYPE_CHECKING:
     from seekbench.metrics.evaluate import Scores
 
-_FILES = ("per_query.parquet", "run.trec.gz")
+_FILES = (records.PER_QUERY_FILE, records.RUN_FILE)
 
 
 def record(
@@ -206,7 +206,7 @@ def _write(
     (folder / "result.json").unlink(missing_ok=True)
     with atomic_file(folder / "per_query.parquet") as part:
         pq.write_table(scores.per_query, part)
-    write_trec(cell.run, dataset.corpus, dataset.queries, folder / "run.trec.gz", tag=entry.name)
+    write_trec(cell.run, dataset.corpus, dataset.queries, folder / records.RUN_FILE, tag=entry.name)
     record["files"] = {name: hashing.of_file(folder / name) for name in _FILES}
     records.write(folder, record)
     (folder / "failure.json").unlink(missing_ok=True)

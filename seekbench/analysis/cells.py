@@ -10,7 +10,7 @@ from typing import Any
 from seekbench.errors import InputError
 from seekbench.leaderboard import records
 
-RUN = "run.trec.gz"
+RUN = records.RUN_FILE
 
 #: A dataset, its split, and the name of a system.
 CellKey = tuple[str, str, str]

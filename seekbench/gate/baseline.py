@@ -20,6 +20,7 @@ import orjson
 from seekbench.errors import InputError, Report
 from seekbench.gate import results
 from seekbench.gate.results import EFFICIENCY, Change, Floats, Key, Result, differing
+from seekbench.leaderboard import records
 from seekbench.store import write_atomic
 
 SCHEMA_VERSION = 1
@@ -196,7 +197,7 @@ def write(folder: Path, cells: Iterable[Result]) -> None:
 
 
 def _file(result: Result) -> str:
-    return f"{results.folder_name(result.dataset)}/{result.split}/{result.system}.csv"
+    return f"{records.dataset_folder(result.dataset)}/{result.split}/{result.system}.csv"
 
 
 def _as_json(r: Result) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from seekbench.errors import InputError, Report, did_you_mean
 from seekbench.gate.results import Change, FailedCell, Floats, Key, Result, differing
+from seekbench.leaderboard import records
 from seekbench.metrics.measure import parse
 from seekbench.statistics.corrections import CORRECTIONS
 from seekbench.statistics.effect import minimum_detectable_difference, win_tie_loss
@@ -166,7 +167,7 @@ def select(
                     remedy=did_you_mean(name, known),
                 )
     report.raise_if_errors()
-    folders = {d.replace("/", "__") for d in datasets}
+    folders = {records.dataset_folder(d) for d in datasets}
 
     def kept(cell: Key) -> bool:
         return (not datasets or cell[0] in folders) and (not systems or cell[2] in systems)

@@ -69,7 +69,7 @@ class Result:
 
     @property
     def cell(self) -> Key:
-        return folder_name(self.dataset), self.split, self.system
+        return records.dataset_folder(self.dataset), self.split, self.system
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,6 @@ class Change:
 
     def __str__(self) -> str:
         return f"{self.name}: {short(self.before)} -> {short(self.after)}"
-
-
-def folder_name(dataset: str) -> str:
-    return dataset.replace("/", "__")
 
 
 def differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:

@@ -16,11 +16,18 @@ from seekbench.errors import InputError
 from seekbench.store import write_atomic
 
 SCHEMA_VERSION = 1
+#: What lies beside a record.
+RUN_FILE, PER_QUERY_FILE = "run.trec.gz", "per_query.parquet"
 
 
 def cell_folder(output: Path, dataset: str, split: str, retriever: str) -> Path:
-    """DIR/<dataset id, "/" as "__">/<split>/<retriever name>"""
-    return output / dataset.replace("/", "__") / split / retriever
+    """DIR/<dataset's folder>/<split>/<retriever name>"""
+    return output / dataset_folder(dataset) / split / retriever
+
+
+def dataset_folder(dataset: str) -> str:
+    """What a dataset's folder of results is called: its id, "/" as "__"."""
+    return dataset.replace("/", "__")
 
 
 def write(folder: Path, record: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ import pyarrow as pa
 from seekbench import hashing
 from seekbench.collection import BLOCK, Corpus, Dataset, Qrels, Records
 from seekbench.datasets.folder import Collection
+from seekbench.leaderboard.records import dataset_folder
 from seekbench.store import atomic_file, write_atomic
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class Part:
 
 def part_folder(output: Path, dataset: str, split: str, name: str) -> Path:
     """OUTPUT/subsets/<dataset id, "/" as "__">/<split>/<name>"""
-    return output / "subsets" / dataset.replace("/", "__") / split / name
+    return output / "subsets" / dataset_folder(dataset) / split / name
 
 
 def excluded(

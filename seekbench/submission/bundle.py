@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from seekbench.columns import HitColumns, JudgmentColumns
     from seekbench.submission.known import Known
 
-#: As in `recording.record`.
-RUN_FILE = "run.trec.gz"
-
 
 @dataclass(frozen=True)
 class Cell:
@@ -50,7 +47,7 @@ class Cell:
     @property
     def file_stem(self) -> str:
         """Names the dataset's file: `beir__scifact`, with the split where it is not `test`."""
-        name = self.dataset.replace("/", "__")
+        name = records.dataset_folder(self.dataset)
         return name if self.split == "test" else f"{name}.{self.split}"
 
     def hits(self) -> HitColumns:
@@ -58,9 +55,9 @@ class Cell:
         the record is about."""
         from seekbench.trec import read_run
 
-        path = self.folder / RUN_FILE
+        path = self.folder / records.RUN_FILE
         run = read_run(path, digest=True)
-        if run.digest != self.record["files"][RUN_FILE]:
+        if run.digest != self.record["files"][records.RUN_FILE]:
             raise InputError(
                 "this is not the run file that its result.json is about",
                 where=str(path),

@@ -16,6 +16,7 @@ from seekbench.errors import InputError
 from seekbench.leaderboard.board import Key
 from seekbench.leaderboard.page import collections
 from seekbench.leaderboard.per_query import PerQuery
+from seekbench.leaderboard.records import RUN_FILE
 from seekbench.leaderboard.sources import is_published
 from seekbench.statistics.corrections import holm
 from seekbench.statistics.paired import paired_t
@@ -144,7 +145,7 @@ def documents_json(data: QueryData, *, texts: bool) -> dict[str, Any]:
     grade is null for a document without a judgment, and all are where the judgments are not known (`judged` false); a
     rank is 0 where the document was not found, and null where a system's run is gone."""
     wanted = {data.ids[i]: i for i in data.chosen}
-    runs = [_hits(folder / "run.trec.gz", set(wanted)) for folder in data.folders]
+    runs = [_hits(folder / RUN_FILE, set(wanted)) for folder in data.folders]
     judged: dict[str, dict[str, int]] = {}
     if data.collection is not None:
         judged = collections.grades(data.collection, data.key[1], list(wanted))

@@ -67,9 +67,11 @@ def case_of(
     Raises InputError where the cells are of different data, and where there are no judgments.
     """
     from seekbench import query_info
-    from seekbench.analysis.cases import Judged, build, dataset_of, refuse_other
+    from seekbench.analysis.cases import Judged, build
+    from seekbench.datasets.again import dataset_of, refuse_other
     from seekbench.errors import InputError
     from seekbench.qrels_file import read_qrels
+    from seekbench.store import Store
 
     mixed = refuse_mixed(cells, names, allow_mixed)
     measures = measures_of(cells, metric)
@@ -86,7 +88,13 @@ def case_of(
             refuse_other(found, cell.record, cell.run)
     elif recorded and qrels is None:
         assert recorded[0].record is not None
-        found = dataset_of(recorded[0].record, recorded[0].run)
+        try:
+            found = dataset_of(recorded[0].record, Store())
+        except InputError as error:
+            raise InputError(
+                str(error), where=str(recorded[0].run),
+                remedy="or name the dataset with --dataset, or its judgments with --qrels",
+            ) from None  # fmt: skip
     if qrels is not None:
         judged, label = Judged.of_columns(read_qrels(qrels)), qrels.name
     elif found is not None:

@@ -115,7 +115,7 @@ def subsample(
 
 def _systems(runs: list[str], data: Dataset) -> tuple[list[str], list[RunCell]]:
     """Names and runs of the systems; of folders of results, the cells of this dataset."""
-    from seekbench.analysis.cases import refuse_other
+    from seekbench.datasets.again import refuse_other
     from seekbench.errors import InputError, Report
 
     report, pairs = Report(), []

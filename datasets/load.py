@@ -91,6 +91,7 @@ def load(
         "collection": artifact.key,
         **recipe["identity"],
         "files": recipe["files"],
+        "entry": dict(wanted.entry),
     }
     language, guessed = wanted.language, False
     if language is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,8 @@ from seekbench.errors import InputError, did_you_mean
 class DatasetSpec:
     """A dataset that a config names, before it is read.
 
-    is_local: a folder of the user's. limited_source: documents that the source itself cuts to.
+    is_local: a folder of the user's. limited_source: documents that the source itself cuts to. entry: what a config in
+    any folder may hold to mean the same.
     """
 
     id: str
@@ -49,6 +50,7 @@ class DatasetSpec:
     limit: int | None = None
     limit_documents: int | None = None
     limited_source: int | None = None
+    entry: Mapping[str, Any] = field(default_factory=dict)
 
 
 def resolve(entry: DatasetSpec | Any, *, base: Path | None = None, any_split: bool = False) -> DatasetSpec:
@@ -84,6 +86,7 @@ def resolve(entry: DatasetSpec | Any, *, base: Path | None = None, any_split: bo
         limit=spec.limit,
         limit_documents=spec.limit_documents if cut is None else None,
         limited_source=cut,
+        entry=below(spec, Path.cwd()).model_dump(mode="json", exclude_defaults=True),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -201,48 +200,3 @@ def _run(hits: HitColumns, docs: Ints, rows: Mapping[str, int], order: npt.NDArr
     with np.errstate(over="ignore"):  # beyond float32's range a score is infinite, as when it is ranked
         scores[query[by], place] = hits.scores[by].astype(np.float32)
     return Run.ranked(doc_rows, scores, order)
-
-
-def dataset_of(record: Mapping[str, Any], where: Path) -> Dataset:
-    """The dataset that a record was made on: from the store, or read again from where it came.
-
-    Raises InputError where it is gone, or its queries or judgments are others now.
-    """
-    from seekbench.datasets.folder import open_dataset
-    from seekbench.datasets.load import KIND, load
-    from seekbench.errors import SeekbenchError
-    from seekbench.store import Store
-
-    told = record["dataset"]
-    source, limited = told.get("source") or {}, record.get("limited") or {}
-    options = {name: told[name] for name in ("template", "query_template")}
-    stored = Store().root / KIND / str(source.get("collection"))
-    try:
-        if (stored / "facts.json").is_file():
-            found = open_dataset(
-                stored, id=told["id"], split=told["split"], limit=limited.get("queries"),
-                limit_documents=limited.get("documents"), language=told.get("language"), **options,
-            )  # fmt: skip
-        else:
-            entry = {"name": source["card"]} if source.get("card") else {"path": source["subject"]}
-            found = load(
-                {**entry, "split": told["split"], **options}, limit=limited.get("queries"), offline=True
-            )
-    except (SeekbenchError, OSError, KeyError) as error:
-        raise InputError(
-            f"its dataset can't be read ({error})", where=str(where),
-            remedy="name the dataset with --dataset, or its judgments with --qrels",
-        ) from None  # fmt: skip
-    refuse_other(found, record, where)
-    return found
-
-
-def refuse_other(dataset: Dataset, record: Mapping[str, Any], where: Path) -> None:
-    """Raises InputError where the record was made on other documents, queries or judgments than the dataset has."""
-    told = record["dataset"]["hashes"]
-    differ = [name for name in ("corpus", "queries", "qrels") if told.get(name) != dataset.hashes[name]]
-    if differ:
-        raise InputError(
-            f"it was made on other {', '.join(differ)} than {dataset.id} ({dataset.split}) has now",
-            where=str(where), remedy="run it again, or name the dataset it was made on with --dataset",
-        )  # fmt: skip

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from seekbench.errors import SeekbenchError
 from seekbench.gate.compare import FAILING, Finding
 from seekbench.gate.results import Result
 from seekbench.store import Store
@@ -22,36 +20,19 @@ def load(results: Sequence[Result], findings: Iterable[Finding], store: Store) -
     out = {}
     for key in sorted(wanted):
         source = next((r.source for r in results if (r.dataset, r.split) == key), {})
-        texts = _texts(source, key[1], store)
+        texts = _texts(source, store)
         if texts is not None:
             out[key] = texts
     return out
 
 
-def _texts(source: Mapping[str, Any], split: str, store: Store) -> Mapping[str, str] | None:
-    from seekbench.datasets import catalogue
-    from seekbench.datasets.load import load as load_dataset
-    from seekbench.datasets.load import stored
-    from seekbench.query_info import of_dataset
+def _texts(source: Mapping[str, Any], store: Store) -> Mapping[str, str] | None:
+    from seekbench.datasets.again import in_store
+    from seekbench.datasets.folder import open_collection
 
-    entry: dict[str, Any]
-    if source.get("card"):
-        entry = {"name": source["card"], "split": split}
-    elif source.get("subject") and Path(source["subject"]).is_dir():
-        entry = {"path": source["subject"], "split": split}
-    else:
+    folder = in_store(source, store)
+    if folder is None:
         return None
-    documents = (source.get("limited") or {}).get("documents")
-    if documents is not None:  # an embedded dataset is another collection then
-        entry["limit_documents"] = documents
-    try:
-        (spec,) = catalogue.parse(entry, base=Path.cwd())
-        if not stored(spec, store=store, offline=True)[0]:
-            return None
-        dataset = load_dataset(spec, store=store, offline=True)
-    except (SeekbenchError, OSError):
-        return None
-    if dataset.source.get("collection") != source.get("collection"):
-        return None  # it has changed since
-    info = of_dataset(dataset)
-    return {query: info.text(query) for query in info.columns["text"]}
+    queries = open_collection(folder).queries
+    texts = (" ".join(str(text or "").split()) for text in queries.column("text"))
+    return dict(zip(queries.ids().to_pylist(), texts, strict=True))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from seekbench.errors import InputError, MissingError
+from seekbench.errors import InputError
 from seekbench.store import Store
 
 if TYPE_CHECKING:
@@ -21,53 +21,14 @@ def judgments_of(cell: Cell, given: Path | None, store: Store) -> JudgmentColumn
         from seekbench.qrels_file import read_qrels
 
         return read_qrels(given)
-    from seekbench.datasets.folder import open_collection
-    from seekbench.datasets.load import KIND
+    from seekbench.datasets.again import collection_of
 
-    stored = store.root / KIND / str(cell.record["dataset"]["source"].get("collection"))
-    if not (stored / "collection.json").is_file():
-        stored = store.root / KIND / _read_again(cell, store)
-    return _columns(open_collection(stored), cell)
-
-
-def _read_again(cell: Cell, store: Store) -> str:
-    """Key of the collection, read from its source once more."""
-    from seekbench.datasets.load import load
-
-    remedy = f"give its judgments: --qrels {cell.dataset}=FILE"
     try:
-        dataset = load(_entry(cell), store=store, offline=True)
-    except (InputError, MissingError) as error:
+        return _columns(collection_of(cell.record, store), cell)
+    except InputError as error:
         raise InputError(
-            f"{cell.label}: its collection can't be read again: {error}", remedy=remedy
+            f"{cell.label}: {error}", remedy=f"or give its judgments: --qrels {cell.dataset}=FILE"
         ) from None
-    for part in ("corpus", "queries", "qrels"):
-        if dataset.hashes[part] != cell.record["dataset"]["hashes"][part]:
-            raise InputError(
-                f"{cell.label}: the {part} of {cell.record['dataset']['source']['subject']} changed since the result "
-                "was made",
-                remedy=f"run it again, or {remedy}",
-            )
-    return str(dataset.source["collection"])
-
-
-def _entry(cell: Cell) -> dict[str, Any]:
-    source = cell.record["dataset"]["source"]
-    if source.get("card"):
-        entry = {"name": source["card"]}
-    elif source.get("format") == "hub":
-        entry = {
-            key: source[of]
-            for key, of in (
-                ("hub", "repo"), ("revision", "revision"), ("subset", "subset"), ("qrels_repo", "qrels_repo"),
-                ("qrels_revision", "qrels_revision"),
-            )
-            if source.get(of)
-        }  # fmt: skip
-        entry |= {"per_split": True} if source.get("split") else {}
-    else:
-        entry = {"path": source["subject"]}
-    return {**entry, "split": cell.split}
 
 
 def _columns(collection: Collection, cell: Cell) -> JudgmentColumns:

@@ -618,13 +618,14 @@ def test_two_results_of_one_dataset_are_refused(world: World) -> None:
 
 def test_judgments_come_from_the_source_again_where_the_store_is_empty(world: World, tmp_path: Path) -> None:
     assert submit(world, "trec", "--check", "--store", str(tmp_path / "new")).exit_code == 0
-    change(world, "alpha", lambda r: r["dataset"]["source"].update(subject="/nowhere"))
+    change(world, "alpha", lambda r: r["dataset"]["source"].update(entry={"path": "/nowhere"}))
     ran = submit(world, "trec", "--check", "--store", str(tmp_path / "newer"))
     assert ran.exit_code == 1
+    assert "alpha (test): its dataset can't be read again" in ran.output
     assert "give its judgments: --qrels alpha=FILE" in ran.output
     change(world, "beta", lambda r: r["dataset"]["hashes"].update(qrels="0"))
     ran = submit(world, "trec", "--check", "--store", str(tmp_path / "newest"))
-    assert "beta (test): the qrels of" in ran.output
+    assert "beta (test): it was made on other qrels than beta (test) has now" in ran.output
 
 
 # --- runs ---------------------------------------------------------------------------------------------------

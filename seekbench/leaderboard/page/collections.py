@@ -3,43 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seekbench.datasets.folder import Collection, open_collection
-from seekbench.datasets.load import KIND, load
-from seekbench.errors import SeekbenchError
+from seekbench.datasets.again import collection_of
+from seekbench.datasets.folder import Collection
+from seekbench.errors import InputError
 from seekbench.store import Store
 
 
 def find(record: Mapping[str, Any]) -> tuple[Collection | None, str]:
-    """(collection, '') of a record's dataset: as it lies in the store, else read again from its card or folder, offline
-    and only if the content is the same; (None, why not) otherwise."""
-    dataset = record["dataset"]
-    source = dataset.get("source") or {}
-    root = Store().root / KIND
-    stored = root / str(source.get("collection"))
-    if source.get("collection") and (stored / "facts.json").is_file():
-        return open_collection(stored), ""
-    subject = str(source.get("subject") or "")
-    entry: dict[str, Any]
-    if source.get("card"):
-        entry = {"name": source["card"], "split": dataset["split"]}
-    elif subject and Path(subject).is_dir():
-        entry = {"path": subject, "split": dataset["split"]}
-    else:
-        return None, "the dataset is not on the machine where this page was written"
+    """(collection, '') of a record's dataset; (None, why not) where it can't be had."""
     try:
-        again = load(entry, offline=True)
-    except SeekbenchError as error:
-        return None, f"the dataset can't be read where this page was written: {error}"
-    collection = open_collection(root / str(again.source["collection"]))
-    # A trial's corpus is a part of it, with a hash of its own.
-    if not record.get("limited") and again.hashes["corpus"] != dataset["hashes"].get("corpus"):
-        return None, "the documents have changed since these results were made"
-    return collection, ""
+        return collection_of(record, Store()), ""
+    except InputError as error:
+        return None, str(error)
 
 
 def grades(collection: Collection, split: str, query_ids: list[str]) -> dict[str, dict[str, int]]:

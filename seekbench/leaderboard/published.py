@@ -99,7 +99,8 @@ def mteb(root: Path) -> list[tuple[Path, dict[str, Any]]]:
                     if not metrics:
                         continue
                     record = record_of(
-                        system=model.model,
+                        # A variant of a model's run is a system of its own.
+                        system=model.model + (f" ({model.experiment})" if model.experiment else ""),
                         dataset=id if subset == "default" else f"{id}:{subset}",
                         split=split,
                         metrics=metrics,

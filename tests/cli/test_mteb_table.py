@@ -133,6 +133,11 @@ def test_single_files(tmp_path: Path) -> None:
         ("org/m", "beir/scifact"),
         ("bm25", "beir/scifact"),
     ]
+    variant = folder / "experiments" / "dim-64"
+    variant.mkdir(parents=True)
+    (variant / "SciFact.json").write_text((folder / "SciFact.json").read_text().replace("0.6", "0.5"))
+    names = {r["retriever"]["name"] for _, r in sources.load([tmp_path / "org__m"])}
+    assert names == {"org/m", "org/m (dim-64)"}
     record.write_text("{")
     with pytest.raises(InputError, match=r"result\.json:1: no valid JSON"):
         sources.load([record])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,17 @@ SHARED = REPOSITORY.parent / "shared"
 def _own_store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEEKBENCH_HOME", str(tmp_path_factory.mktemp("store")))
     monkeypatch.delenv("SEEKBENCH_TRACEBACK", raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _speeds_are_not_measured_well() -> Iterator[None]:
+    """A search is asked once, and no runtime is warmed up: tests of speeds set what they need."""
+    from seekbench import search
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "_TIMED_SECONDS", 0.0)
+        patch.setattr(search, "_RUNTIME_SECONDS", dict.fromkeys(search._RUNTIME_SECONDS, 0.0))
+        yield
 
 
 @pytest.fixture

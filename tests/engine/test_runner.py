@@ -58,7 +58,6 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     words.register()
     words.CALLS.clear()
     monkeypatch.setattr(search, "_WARM_UP", 1)  # a single query, which `words` does not count
-    monkeypatch.setattr(search, "_TIMED_SECONDS", 0.0)  # nor repetitions
     yield
     registry.known.cache_clear()
 
@@ -348,7 +347,9 @@ def test_interrupted_by_hand_it_says_so(folder: Path) -> None:
         command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )
     assert process.stderr is not None
-    time.sleep(3)
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("out-store/index/*.part")) and time.monotonic() < deadline:
+        time.sleep(0.05)  # until it sleeps in the first block of the index
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
@@ -475,6 +476,27 @@ def test_the_first_search_of_a_process_is_no_measure_of_speed(
     assert by_name["words"]["queries_per_second"] == pytest.approx(12 / 0.1)
     assert by_name["heavy"]["queries_per_second"] == pytest.approx(12 / 0.1)
     assert by_name["heavy"]["search_passes"] == 13, "until 1.25 seconds are spent"
+
+
+def test_a_runtime_that_compiles_is_warmed_up_once_a_process(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that searches alone move, a second each."""
+    clock, original = [0.0], words.WordsSearcher.search
+
+    def timed(self: Any, queries: Any, k: int, *, context: Context) -> Any:
+        clock[0] += 1.0
+        return original(self, queries, k, context=context)
+
+    monkeypatch.setattr(search, "_warm", set())
+    monkeypatch.setattr(search, "_RUNTIME_SECONDS", {"java": 5.0})
+    monkeypatch.setattr(search.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(words.WordsSearcher, "search", timed)
+    monkeypatch.setattr(words.WordsSearcher, "runtime", "java", raising=False)
+    execute(folder)
+    assert search._warm == {"java"}
+    # words: one query to begin with and four of four seconds more, then all; heavy: one, then all.
+    assert words.CALLS.count("search") == 4 + 1 + 1
 
 
 def test_searches_are_made_anew_where_their_speed_is_wanted(folder: Path) -> None:

@@ -28,7 +28,7 @@ def mean_interval(
     values = [_known(s) for s in strata]
     if not values or any(len(v) < 2 for v in values):
         return None
-    mean, error, degrees = _moments(values, _weights(weights, len(values)))
+    mean, error, degrees = moments(values, _weights(weights, len(values)))
     if error == 0:
         return mean, mean
     from scipy.special import stdtrit  # scipy.stats costs half a second to import
@@ -50,7 +50,7 @@ def stratified_t(
     found = [differences(one, other) for one, other in zip(a, b, strict=True)]
     if not found or any(len(d) < 2 for d in found):
         return Outcome(1.0, 0.0)
-    mean, error, degrees = _moments(found, _weights(weights, len(found)))
+    mean, error, degrees = moments(found, _weights(weights, len(found)))
     if error == 0:
         return Outcome(1.0, 0.0) if mean == 0 else Outcome(0.0, math.copysign(math.inf, mean))
     from scipy.special import stdtr
@@ -71,8 +71,9 @@ def _weights(weights: npt.ArrayLike | None, strata: int) -> Floats:
     return found
 
 
-def _moments(strata: Sequence[Floats], weights: Floats) -> tuple[float, float, float]:
-    """(weighted mean of means, its standard error, degrees of freedom)"""
+def moments(strata: Sequence[Floats], weights: Floats) -> tuple[float, float, float]:
+    """(weighted mean of means, its standard error, degrees of freedom of Welch and Satterthwaite); each stratum has two
+    values and more. Of two strata with the weights 1 and -1 it is their difference."""
     mean = math.fsum(w * float(s.mean()) for w, s in zip(weights, strata, strict=True))
     parts = [w * w * float(s.var(ddof=1)) / len(s) for w, s in zip(weights, strata, strict=True)]
     variance = math.fsum(parts)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from seekbench.statistics.stratified import moments
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -30,15 +32,10 @@ def welch(a: npt.ArrayLike, b: npt.ArrayLike, *, level: float = 0.95) -> Differe
     left, right = (values[~np.isnan(values)] for values in parts)
     if not len(left) or not len(right):
         return Difference(0.0, (-math.inf, math.inf), 1.0)
-    delta = float(left.mean()) - float(right.mean())
     if min(len(left), len(right)) < 2:
-        return Difference(delta, (-math.inf, math.inf), 1.0)
-    parts_of = [float(v.var(ddof=1)) / len(v) for v in (left, right)]
-    variance = sum(parts_of)
-    if variance == 0:
+        return Difference(float(left.mean()) - float(right.mean()), (-math.inf, math.inf), 1.0)
+    delta, error, freedom = moments([left, right], np.array([1.0, -1.0]))
+    if error == 0:
         return Difference(delta, (delta, delta), 1.0 if delta == 0 else 0.0)
-    shares = [part / variance for part in parts_of]
-    freedom = 1 / sum(s**2 / (len(v) - 1) for s, v in zip(shares, (left, right), strict=True))
-    error = math.sqrt(variance)
     half = float(stdtrit(freedom, (1 + level) / 2)) * error
     return Difference(delta, (delta - half, delta + half), float(2 * stdtr(freedom, -abs(delta / error))))

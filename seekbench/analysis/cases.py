@@ -172,13 +172,24 @@ def build(
     rows = {query: row for row, query in enumerate(judged.query_ids)}
     runs = tuple(_run(h, docs, rows, order) for h, docs in zip(hits, parts[:-1], strict=True))
     qrels = Qrels.from_triples(
-        judged.query, parts[-1], judged.grades, queries=len(judged.query_ids), corpus_size=len(doc_ids)
-    )
+        judged.query, parts[-1], judged.grades, queries=len(judged.query_ids), corpus_size=len(doc_ids),
+        relevance_level=_level(cells, dataset),
+    )  # fmt: skip
     case = Case(
         label, tuple(names), judged.query_ids, doc_ids, runs, qrels, tuple(measures), np.empty((0, 0, 0)),
         info or (query_info.of_dataset(dataset) if dataset is not None else QueryInfo({})), dataset, notes,
     )  # fmt: skip
     return rescored(case)
+
+
+def _level(cells: Sequence[RunCell], dataset: Dataset | None) -> int:
+    """The relevance level that the systems' records state, else the dataset's."""
+    told = [_told_level(cell.record) for cell in cells if cell.record is not None]
+    return told[0] if told else dataset.qrels.relevance_level if dataset is not None else 1
+
+
+def _told_level(record: Mapping[str, Any]) -> int:
+    return int(record.get("policies", {}).get("relevance_level", 1))
 
 
 def rescored(case: Case) -> Case:
@@ -221,10 +232,13 @@ def dataset_of(record: Mapping[str, Any], where: Path) -> Dataset:
         if (stored / "facts.json").is_file():
             found = open_dataset(
                 stored, id=told["id"], split=told["split"], limit=limited.get("queries"),
-                limit_documents=limited.get("documents"), language=told.get("language"), **options,
+                limit_documents=limited.get("documents"), language=told.get("language"),
+                relevance_level=_told_level(record), **options,
             )  # fmt: skip
         else:
             entry = {"name": source["card"]} if source.get("card") else {"path": source["subject"]}
+            if source.get("card") and Path(source["subject"]).is_dir():
+                entry["folder"] = source["subject"]  # of a card whose data the user brings
             found = load(
                 {**entry, "split": told["split"], **options}, limit=limited.get("queries"), offline=True
             )

@@ -234,6 +234,11 @@ def _coverage(place: overall.Place, measure: Measure) -> list[str]:
         cut = record["index"].get("truncation_rate") or 0.0
         if cut > 0.05:
             notes.append(f"{system}: {cut:.0%} of the documents of {dataset} are cut at the model's length")
+        level = record["policies"].get("relevance_level", 1)
+        if measure.at(level) != measure:
+            notes.append(
+                f"{dataset}: {measure.name} counts grades from {level} as relevant, by the dataset's rule"
+            )
         notes += generative.notes(system, record, measure)
         notes += approximate.notes(system, record, measure)
     # What holds for a system whatever the dataset is said once.
@@ -241,10 +246,12 @@ def _coverage(place: overall.Place, measure: Measure) -> list[str]:
 
 
 def _policies(record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Those of scoring; the exclusion belongs to the dataset. None for published figures, which don't say."""
+    """Those of scoring; the exclusion and the relevance level belong to the dataset. None for published figures, which
+    don't say."""
     if is_published(record):
         return None
-    return {name: value for name, value in record["policies"].items() if name != "exclusion"}
+    of_dataset = ("exclusion", "relevance_level")
+    return {name: value for name, value in record["policies"].items() if name not in of_dataset}
 
 
 def _system_names(found: Sequence[tuple[Path, dict[str, Any]]]) -> list[str]:

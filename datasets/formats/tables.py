@@ -253,7 +253,8 @@ def text(row: Mapping[str, Any], expression: str) -> str | None:
     """A column's value, or a template's, as text; None where a single column has none."""
     if "{" not in expression:
         found = value(row, expression)
-        return None if found is None else _text(found)
+        # Of a list of objects: none of them has it.
+        return None if found is None or (found == [] and expression not in row) else _text(found)
     return _FIELD.sub(lambda match: _text(value(row, match[1])), expression).strip()
 
 

@@ -228,6 +228,16 @@ def test_kilt_finds_pages_in_provenance(tmp_path: Path) -> None:
     found = load({"name": "kilt/nq", "folder": tmp_path})
     assert judged(found) == {("a-1", "1", 1), ("a-1", "2", 1)}
     assert found.corpus.texts("{title}: {text}")[0] == "Page 0: Page 0\n\nBody"
+    layout = catalogue.card("kilt/nq").source.tables
+    assert layout is not None
+    for part, name, said in (
+        ("qrels", "document", "no judgments"),
+        ("queries", "text", "nq-dev-kilt.jsonl:1: there is no"),
+    ):
+        wrong = layout.model_dump(mode="json")
+        (wrong["qrels"]["dev"] if part == "qrels" else wrong[part])[name] = "output.provenance.wikipedia_ids"
+        with pytest.raises(InputError, match=said):
+            load({"path": tmp_path, "format": "tables", "tables": wrong})
     (spec, *others) = catalogue.parse({"name": "kilt", "folder": str(tmp_path)})
     assert (spec.id, len(others), spec.main_metric) == ("kilt/fever", 10, "success@1")
     with pytest.raises(InputError, match=r"no file is called fever-dev\*-kilt.jsonl"):

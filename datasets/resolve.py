@@ -14,6 +14,7 @@ from seekbench.datasets.spec import (
     TREC_OPTIONS,
     CandidateList,
     Card,
+    CardSource,
     CardSpec,
     ExcludeList,
     HubSpec,
@@ -233,9 +234,7 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
 
         return IrDatasets(origin.irds, split=card.default_split), card.id
     if origin.path is not None:
-        assert origin.layout != "lareqa"
-        inner = PathSpec(path=origin.path, format=origin.layout, tables=origin.tables)
-        return _source(inner, None)[0], card.id
+        return _laid_out(origin, origin.path), card.id
     if origin.format == "pydocs":
         from seekbench.datasets.formats.pydocs import PyDocs
 
@@ -277,6 +276,11 @@ def _brought(card: Card, folder: Path | None) -> Source:
             f"{folder} {'is no folder' if folder.exists() else 'does not exist'}", where="folder",
             remedy=f"'{card.id}' needs: {origin.obtain}",
         )  # fmt: skip
+    return _laid_out(origin, folder)
+
+
+def _laid_out(origin: CardSource, folder: Path) -> Source:
+    """The source of a folder in a card's layout."""
     if origin.layout == "lareqa":
         from seekbench.datasets.formats.lareqa import Lareqa
 

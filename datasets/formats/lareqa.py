@@ -38,7 +38,8 @@ class Lareqa:
         return str(self.folder)
 
     def files(self) -> Sequence[Path]:
-        found = sorted(path for path in self.folder.iterdir() if _LANGUAGE.fullmatch(path.name))
+        there = self.folder.iterdir() if self.folder.is_dir() else ()
+        found = sorted(path for path in there if _LANGUAGE.fullmatch(path.name))
         if not found:
             raise InputError("there is no file of a language, as de.json", where=self.subject, remedy=_REMEDY)
         return found

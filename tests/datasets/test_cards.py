@@ -300,6 +300,12 @@ def test_xquad_r_has_one_pool_of_all_languages(tmp_path: Path) -> None:
     }
     assert found.corpus.texts("{text}") == ["Eins.", "Zwei.", "One.", "Still one.", "Two."]
     assert found.queries.column("language") == ["de", "de", "en", "en"]
+    card = {
+        **catalogue.card("xquad-r").model_dump(mode="json", exclude={"source", "expected"}),
+        "source": {"format": "folder", "path": ".", "layout": "lareqa"},
+    }
+    write(tmp_path / "own.yaml", card)
+    assert judged(load(tmp_path / "own.yaml")) == judged(found)
     broken = lareqa("fr", ["Un."], [0])
     broken["data"][0]["paragraphs"][0]["qas"][0]["answers"][0]["answer_start"] = 99
     write(tmp_path / "fr.json", broken)

@@ -44,9 +44,15 @@ def dataset_of(record: Mapping[str, Any], store: Store) -> Dataset:
         stored, id=told["id"], split=told["split"], limit=limited.get("queries"),
         limit_documents=limited.get("documents"), template=told["template"],
         query_template=told["query_template"], language=told.get("language"),
+        relevance_level=level_of(record),
     )  # fmt: skip
     refuse_other(found, record)
     return found
+
+
+def level_of(record: Mapping[str, Any]) -> int:
+    """The lowest grade that counts as relevant for binary measures."""
+    return int(record.get("policies", {}).get("relevance_level", 1))
 
 
 def refuse_other(dataset: Dataset, record: Mapping[str, Any], where: Path | None = None) -> None:

@@ -71,7 +71,52 @@ def expanded(name: str) -> list[str]:
         return suites.suite(name).datasets
     if mteb_tasks.is_name(name):
         return mteb_tasks.names_of(name)
-    raise InputError(f"there is no dataset '{name}'", remedy=did_you_mean(name, [*_files(), *suites.names()]))
+    raise unknown(name)
+
+
+#: Names that people use for what is called otherwise here.
+ALSO = {
+    "dl19": "trec-dl-2019",
+    "dl20": "trec-dl-2020",
+    "trec-dl-19": "trec-dl-2019",
+    "trec-dl-20": "trec-dl-2020",
+    "msmarco-passage": "msmarco",
+    "msmarco-passages": "msmarco",
+    "msmarco-dev": "msmarco",
+    "locov1": "loco",
+    "shopping-queries": "esci",
+    "lareqa": "xquad-r",
+    "xquad": "mteb/XQuADRetrieval",
+}
+#: Datasets that are asked for and can't be had, and why.
+ABSENT = {
+    "xor": "XOR-TyDi judges no documents: it looks for answer strings in the first 2,000 or 5,000 tokens that are "
+    "retrieved, for which there is no measure here",
+}
+ABSENT |= dict.fromkeys(("xor-tydi", "xor-retrieve", "xortydi", "xorqa", "xor-qa"), ABSENT["xor"])
+
+
+def unknown(name: str) -> InputError:
+    """What is said of a name that no dataset has: why it can't be had, or what is near it."""
+    from seekbench.datasets import mteb_tasks, suites
+
+    if name.lower() in ABSENT:
+        return InputError(ABSENT[name.lower()], remedy="with judgments of your own it is a folder: {path: …}")
+    known = [*_files(), *suites.names()]
+    wanted = _plain(name)
+    tasks = [f"{mteb_tasks.PREFIX}{task}" for task in mteb_tasks.tasks()]
+    same = [
+        other for other in [*known, *tasks] if wanted in (_plain(other), _plain(other.rpartition("/")[2]))
+    ]
+    same += [other for alias, other in ALSO.items() if _plain(alias) == wanted]
+    same = list(dict.fromkeys(same))[:3]
+    remedy = f"did you mean {' or '.join(map(repr, same))}?" if same else did_you_mean(name, known)
+    return InputError(f"there is no dataset '{name}'", remedy=remedy)
+
+
+def _plain(name: str) -> str:
+    """Letters and digits alone, so that spellings of one name are equal."""
+    return "".join(c for c in name.lower() if c.isalnum())
 
 
 def path_of(name: str) -> Path:

@@ -97,6 +97,7 @@ def open_dataset(
     candidates: CandidateList | Mapping[str, Sequence[str]] | str | None = None,
     language: str | None = None,
     main_metric: str = "ndcg@10",
+    relevance_level: int = 1,
     limit: int | None = None,
     limit_documents: int | None = None,
     source: Mapping[str, Any] | None = None,
@@ -110,6 +111,7 @@ def open_dataset(
     the corpus lacks, are left out, counted in `source["exclusion"]` and warned of.
     candidates: the only documents of each query: {query id: ids of documents}, or where to find them; `none` to search
     the whole corpus of a collection that brings candidates; None: those that it brings, if it does.
+    relevance_level: the lowest grade that counts as relevant for measures of binary relevance.
     limit: the first so many queries. limit_documents: that many documents, the judged ones of the kept
     queries before all others (so at least as many as those are). Both mark the dataset: `source["limited"]`.
     on_warning: told what the choices made here (not the data) are warned of; `statistics` has it too.
@@ -142,8 +144,9 @@ def open_dataset(
         absent = [absent[int(r) - base] for r in used]
         doc_rows[doc_rows >= len(corpus)] = len(corpus) + inverse
     qrels = Qrels.from_triples(
-        query_rows, doc_rows, grades, queries=len(queries), corpus_size=len(corpus), absent_ids=absent
-    )
+        query_rows, doc_rows, grades, queries=len(queries), corpus_size=len(corpus), absent_ids=absent,
+        relevance_level=relevance_level,
+    )  # fmt: skip
     corpus.check_template(template)
     queries.check_template(query_template)
     described = dict(source or {})

@@ -116,6 +116,7 @@ def load(
         candidates=_candidates(wanted.candidates),
         language=language,
         main_metric=wanted.main_metric,
+        relevance_level=wanted.relevance_level,
         limit=min((n for n in (limit, wanted.limit) if n is not None), default=None),
         limit_documents=wanted.limit_documents,
         source=source,

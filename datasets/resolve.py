@@ -14,6 +14,7 @@ from seekbench.datasets.spec import (
     TREC_OPTIONS,
     CandidateList,
     Card,
+    CardSource,
     CardSpec,
     ExcludeList,
     HubSpec,
@@ -45,6 +46,7 @@ class DatasetSpec:
     candidates: str | CandidateList | None
     language: str | None
     main_metric: str
+    relevance_level: int = 1
     card: Card | None = None
     is_local: bool = False
     limit: int | None = None
@@ -78,16 +80,27 @@ def resolve(entry: DatasetSpec | Any, *, base: Path | None = None, any_split: bo
         template=spec.template or (card.template if card else "{title} {text}"),
         query_template=spec.query_template or (card.query_template if card else "{text}"),
         exclude=spec.exclude or (card.exclude if card else "none"),
-        candidates=spec.candidates or (card.candidates if card else None),
+        candidates=spec.candidates or _candidates(spec, card),
         language=spec.language or _language(card, source),
         main_metric=spec.main_metric or (card.main_metric if card else "ndcg@10"),
+        relevance_level=spec.relevance_level or (card.relevance_level if card else 1),
         card=card,
-        is_local=isinstance(spec, PathSpec) or (card is not None and card.source.format == "folder"),
+        is_local=isinstance(spec, PathSpec)
+        or (card is not None and card.source.format in ("folder", "local")),
         limit=spec.limit,
         limit_documents=spec.limit_documents if cut is None else None,
         limited_source=cut,
         entry=below(spec, Path.cwd()).model_dump(mode="json", exclude_defaults=True),
     )
+
+
+def _candidates(spec: Spec, card: Card | None) -> str | CandidateList | None:
+    """Those of the card; a file of it lies in the folder of the data."""
+    found = card.candidates if card else None
+    folder = spec.folder if isinstance(spec, NamedSpec) else None
+    if folder is not None and isinstance(found, CandidateList) and found.file is not None:
+        return CandidateList(file=folder / found.file)
+    return found
 
 
 def _language(card: Card | None, source: Source) -> str | None:
@@ -190,7 +203,13 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
     if isinstance(spec, HubSpec) and spec.tables is not None:
         from seekbench.datasets.formats.hub_tables import HubTables
 
-        return HubTables(spec.hub, spec.tables, revision=spec.revision), spec.hub
+        return (
+            HubTables(
+                spec.hub, spec.tables, revision=spec.revision, qrels_repo=spec.qrels_repo,
+                qrels_revision=spec.qrels_revision,
+            ),
+            spec.hub,
+        )  # fmt: skip
     if isinstance(spec, HubSpec):
         from seekbench.datasets.formats.hub import Hub
 
@@ -205,9 +224,20 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
         return hub, spec.hub + (f"/{spec.subset}" if spec.subset else "")
     assert card is not None  # a named spec
     origin = card.source
+    brought = spec.folder if isinstance(spec, NamedSpec) else None
+    if origin.format == "local":
+        return _brought(card, brought), card.id
+    if brought is not None:
+        raise InputError(
+            f"the data of '{card.id}' are fetched", where="folder",
+            remedy="leave it out; a folder of your own is {path: …}",
+        )  # fmt: skip
+    if origin.irds is not None:
+        from seekbench.datasets.formats.irds import IrDatasets
+
+        return IrDatasets(origin.irds, split=card.default_split), card.id
     if origin.path is not None:
-        inner = PathSpec(path=origin.path, format=origin.layout, tables=origin.tables)
-        return _source(inner, None)[0], card.id
+        return _laid_out(origin, origin.path), card.id
     if origin.format == "pydocs":
         from seekbench.datasets.formats.pydocs import PyDocs
 
@@ -219,7 +249,11 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
         if origin.tables is not None:
             from seekbench.datasets.formats.hub_tables import HubTables
 
-            return HubTables(origin.repo, origin.tables, revision=origin.revision), card.id
+            tables = HubTables(
+                origin.repo, origin.tables, revision=origin.revision, qrels_repo=origin.qrels_repo,
+                qrels_revision=origin.qrels_revision,
+            )  # fmt: skip
+            return tables, card.id
         hub = Hub(
             origin.repo,
             revision=origin.revision,
@@ -230,6 +264,31 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
         )
         return hub, card.id
     raise InputError(f"the card '{card.id}' has no source that a card may have")
+
+
+def _brought(card: Card, folder: Path | None) -> Source:
+    """The source of a card whose data can't be fetched, in a folder that the user names."""
+    origin = card.source
+    if folder is None:
+        raise InputError(
+            f"the data of '{card.id}' can't be fetched: {origin.obtain}", where="folder",
+            remedy=f"then name their folder: {{name: {card.id}, folder: PATH}}",
+        )  # fmt: skip
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder} {'is no folder' if folder.exists() else 'does not exist'}", where="folder",
+            remedy=f"'{card.id}' needs: {origin.obtain}",
+        )  # fmt: skip
+    return _laid_out(origin, folder)
+
+
+def _laid_out(origin: CardSource, folder: Path) -> Source:
+    """The source of a folder in a card's layout."""
+    if origin.layout == "lareqa":
+        from seekbench.datasets.formats.lareqa import Lareqa
+
+        return Lareqa(folder)
+    return _source(PathSpec(path=folder, format=origin.layout, tables=origin.tables), None)[0]
 
 
 def _archived(path: Path, given: Mapping[str, Any]) -> tuple[Source, str]:

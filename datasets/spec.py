@@ -86,13 +86,22 @@ Among = Literal["none"] | CandidateList
 class RowsOf(_Model):
     """Rows of tables (`formats.tables`). files: names or patterns, below the folder or repository. where: columns and
     the value, or values, that a row must have. columns, separator: of a CSV or TSV file without header, or of another
-    separator. at: of a JSON file, where its array is."""
+    separator. at: of a JSON file, where its array is. group, take: of the rows of one file with one value of `group`,
+    the first alone, or the rest."""
 
     files: str | tuple[str, ...]
     where: dict[str, str | int | bool | tuple[str | int, ...]] = Field(default_factory=dict)
     columns: tuple[str, ...] | None = None
     separator: str | None = Field(default=None, min_length=1, max_length=1)
     at: str | None = None
+    group: str | None = None
+    take: Literal["first", "rest"] | None = None
+
+    @model_validator(mode="after")
+    def _both(self) -> RowsOf:
+        if (self.group is None) != (self.take is None):
+            raise ValueError("'group' and 'take' come together")
+        return self
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -121,8 +130,8 @@ class QueryRows(RowsOf):
 
 
 class JudgmentRows(RowsOf):
-    """query, document: columns or templates; a document's may be a list of ids. grade: a column, or one number for all
-    rows. grades: words and their numbers."""
+    """query, document: columns or templates; a document's may be a list of ids, or an object of ids and grades.
+    grade: a column, or one number for all rows. grades: words and their numbers."""
 
     query: str = "query-id"
     document: str = "corpus-id"
@@ -143,7 +152,8 @@ class TablesLayout(_Model):
 
 
 class _Spec(_Model):
-    """What all kinds have. id: the name in results, if not the card's, the folder's or the repository's."""
+    """What all kinds have. id: the name in results, if not the card's, the folder's or the repository's.
+    relevance_level: the lowest grade that counts as relevant for measures of binary relevance that name none."""
 
     id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")
     split: str | None = None
@@ -153,6 +163,7 @@ class _Spec(_Model):
     candidates: Among | None = None
     language: str | None = Field(default=None, pattern=r"^[a-z]{2,3}$")
     main_metric: str | None = None
+    relevance_level: PositiveInt | None = None
     limit: PositiveInt | None = None
     limit_documents: PositiveInt | None = None
 
@@ -171,9 +182,10 @@ class _Spec(_Model):
 
 class NamedSpec(_Spec):
     """A dataset of the catalogue, e.g. `{name: beir/scifact, split: test}`, a suite (`beir`), or a task of MTEB
-    (`mteb/SciFact`, `mteb/MIRACLRetrieval:de`)."""
+    (`mteb/SciFact`, `mteb/MIRACLRetrieval:de`). folder: where its data are, of a card whose data can't be fetched."""
 
     name: str
+    folder: Path | None = None
 
     @field_validator("name")
     @classmethod
@@ -244,6 +256,7 @@ class UrlSpec(_Spec):
 class HubSpec(_Spec):
     """A dataset of the Hugging Face hub, e.g. `{hub: mteb/scifact, revision: <commit>}`.
 
+    qrels_repo: where judgments are, if elsewhere; with `tables`, the queries too.
     per_split: each split has a corpus and queries of its own (else they are common to all).
     """
 
@@ -257,8 +270,8 @@ class HubSpec(_Spec):
 
     @model_validator(mode="after")
     def _one_layout(self) -> HubSpec:
-        if self.tables is not None and (self.subset or self.per_split or self.qrels_repo):
-            raise ValueError("'tables' says all of the layout: leave out subset, per_split and qrels_repo")
+        if self.tables is not None and (self.subset or self.per_split):
+            raise ValueError("'tables' says all of the layout: leave out subset and per_split")
         return self
 
 
@@ -353,6 +366,8 @@ def below(spec: Spec, base: Path) -> Spec:
     changes: dict[str, Any] = {}
     if isinstance(spec, PathSpec):
         changes["path"] = _from(base, spec.path)
+    if isinstance(spec, NamedSpec) and spec.folder is not None:
+        changes["folder"] = _from(base, spec.folder)
     if isinstance(spec, CardSpec):
         changes["card"] = _from(base, spec.card)
     if isinstance(spec.exclude, ExcludeList) and spec.exclude.file is not None:
@@ -374,11 +389,15 @@ def _from(base: Path, path: Path) -> Path:
 
 class CardSource(_Model):
     """Where a card's collection comes from: the format's name and what it takes. Of a folder: its path, from the card's
-    own place, its layout, and the sha256 of its files, which are refused where they differ."""
+    own place, its layout, and the sha256 of its files, which are refused where they differ. Of data that can't be
+    fetched (`local`): the layout of the folder that the user names, and how to come by it (`obtain`). irds: the id of
+    the package ir_datasets."""
 
-    format: Literal["pydocs", "hub", "folder"]
+    format: Literal["pydocs", "hub", "folder", "local", "irds"]
     path: Path | None = None
-    layout: Literal["auto", "beir", "trec", "tables"] = "auto"
+    layout: Literal["auto", "beir", "trec", "tables", "lareqa"] = "auto"
+    obtain: str | None = None
+    irds: str | None = None
     checksums: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(default_factory=dict)
     tables: TablesLayout | None = None
     repo: str | None = None
@@ -394,6 +413,10 @@ class CardSource(_Model):
     def _pinned(self) -> CardSource:
         if (self.format == "folder") != (self.path is not None):
             raise ValueError("'format: folder' and 'path' come together")
+        if (self.format == "local") != (self.obtain is not None):
+            raise ValueError("'format: local' and 'obtain' come together")
+        if (self.format == "irds") != (self.irds is not None):
+            raise ValueError("'format: irds' and 'irds' come together")
         if self.format == "hub" and (self.repo is None or self.revision is None):
             raise ValueError("a hub source has a 'repo' and a 'revision'")
         if self.qrels_repo is not None and self.qrels_revision is None:
@@ -421,6 +444,7 @@ class Card(_Model):
     languages: tuple[Annotated[str, Field(pattern=r"^[a-z]{2,3}$")], ...]
     task: str
     main_metric: str = "ndcg@10"
+    relevance_level: PositiveInt = 1
     mteb: str | None = None
     template: str = "{title} {text}"
     query_template: str = "{text}"

@@ -57,7 +57,8 @@ def suite(name: str) -> Suite:
     except (yaml.YAMLError, ValidationError) as error:
         raise InputError(f"the suite is broken: {error}", where=str(path)) from error
     for dataset in found.datasets:
-        catalogue.path_of(dataset)
+        if not catalogue.is_known(dataset):
+            catalogue.path_of(dataset)  # says what is near
     return found
 
 

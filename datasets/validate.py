@@ -15,7 +15,7 @@ from seekbench.datasets.leakage import leakage as find_leakage
 from seekbench.datasets.load import build
 from seekbench.datasets.resolve import DatasetSpec, resolve
 from seekbench.datasets.statistics import statistics
-from seekbench.errors import InputError, Report, did_you_mean
+from seekbench.errors import InputError, Report
 from seekbench.progress import NoProgress, Progress
 
 
@@ -99,11 +99,8 @@ def validate(
         elif _looks_like_a_path(dataset):
             entry = {"path": dataset}
         elif not catalogue.is_known(dataset):
-            report.error(
-                "dataset",
-                f"there is no folder and no dataset '{dataset}'",
-                remedy=did_you_mean(dataset, catalogue.names()),
-            )
+            near = catalogue.unknown(dataset).report.problems[0].remedy
+            report.error("dataset", f"there is no folder and no dataset '{dataset}'", remedy=near)
         if report.errors:
             return ValidationResult(dataset, report)
     try:

@@ -258,7 +258,8 @@ class Qrels:
     indptr: int64 [queries + 1]; doc_rows: int64 [judgments]; grades: int32 [judgments]. Row i of the queries
     has the judgments indptr[i]:indptr[i+1]. A judged document that the corpus lacks has the row
     `corpus_size + j`, where j is its place in `absent_ids`: it can't be retrieved, yet counts in recall's and
-    nDCG's ideal, as in trec_eval.
+    nDCG's ideal, as in trec_eval. relevance_level: the lowest grade that measures of binary relevance count, where they
+    name none (trec_eval's -l).
     """
 
     indptr: IntArray
@@ -266,6 +267,7 @@ class Qrels:
     grades: npt.NDArray[np.int32]
     corpus_size: int
     absent_ids: tuple[str, ...] = ()
+    relevance_level: int = 1
 
     @classmethod
     def from_triples(
@@ -277,6 +279,7 @@ class Qrels:
         queries: int,
         corpus_size: int,
         absent_ids: Sequence[str] = (),
+        relevance_level: int = 1,
     ) -> Qrels:
         """From parallel arrays in any order."""
         by = np.lexsort((doc_rows, query_rows))
@@ -288,6 +291,7 @@ class Qrels:
             np.asarray(grades, dtype=np.int32)[by],
             corpus_size,
             tuple(absent_ids),
+            relevance_level,
         )
 
     @property
@@ -378,7 +382,7 @@ class Dataset:
     @cached_property
     def hashes(self) -> dict[str, str]:
         """Content hashes: `corpus`, `queries`, `qrels`, `exclusion`, `candidates` where queries have their own, and
-        `dataset` over them and both templates."""
+        `dataset` over them, both templates, and the relevance level where it is not 1."""
         parts = {
             "corpus": self.corpus.content_hash,
             "queries": self.queries.content_hash,
@@ -392,7 +396,9 @@ class Dataset:
             "exclusion": self.exclusion.content_hash,
             **({"candidates": self.candidates.content_hash} if self.candidates is not None else {}),
         }
-        return {**parts, "dataset": hashing.of_json([parts, self.template, self.query_template])}
+        level = self.qrels.relevance_level
+        told = [parts, self.template, self.query_template, *([level] if level != 1 else [])]
+        return {**parts, "dataset": hashing.of_json(told)}
 
     def _judged_ids(self) -> list[str]:
         rows = self.qrels.doc_rows

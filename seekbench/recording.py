@@ -131,7 +131,7 @@ def _write(
         }
     facts = cell.artifact.facts
     index_facts = dict(index.facts) if index else {}
-    judged = dataset.qrels
+    judged, level = dataset.qrels, dataset.qrels.relevance_level
     positives = np.bincount(judged.query_rows()[judged.grades > 0], minlength=judged.num_queries)
     record: dict[str, Any] = {
         "key": key,
@@ -173,7 +173,11 @@ def _write(
         "approximation": approximation,
         "primary_metric": names[0],
         "baseline": config.baseline,
-        "policies": {**POLICIES, "exclusion": dataset.exclusion.kind},
+        "policies": {
+            **POLICIES,
+            "exclusion": dataset.exclusion.kind,
+            **({"relevance_level": level} if level != 1 else {}),
+        },
         "comparable": limited is None,
         "limited": limited,
         "keys": {"run": cell.artifact.key, "index": index.key if index else None},

@@ -12,11 +12,12 @@ from seekbench.progress import Progress
 
 if TYPE_CHECKING:
     from seekbench.datasets.builder import Builder
-    from seekbench.datasets.spec import TablesLayout
+    from seekbench.datasets.spec import RowsOf, TablesLayout
 
 
 class HubTables(Hub):
-    """A repository whose files are tables; only those that the layout names are fetched."""
+    """A repository whose files are tables; only those that the layout names are fetched. qrels_repo: where queries and
+    judgments are, if not in `repo`."""
 
     modules: ClassVar[tuple[str, ...]] = (
         "seekbench.datasets.formats.hub_tables", "seekbench.datasets.formats.hub", *tables.MODULES,
@@ -28,10 +29,15 @@ class HubTables(Hub):
         layout: TablesLayout,
         *,
         revision: str | None = None,
+        qrels_repo: str | None = None,
+        qrels_revision: str | None = None,
         endpoint: str | None = None,
         cache: Path | None = None,
     ) -> None:
-        super().__init__(repo, revision=revision, qrels_repo="", endpoint=endpoint, cache=cache)
+        super().__init__(
+            repo, revision=revision, qrels_repo=qrels_repo or "", qrels_revision=qrels_revision, endpoint=endpoint,
+            cache=cache,
+        )  # fmt: skip
         self.layout = layout
 
     def splits(self) -> list[str]:
@@ -42,12 +48,19 @@ class HubTables(Hub):
         return {**facts, "format": "hub tables", "layout": self.layout.model_dump(mode="json")}
 
     def read(self, builder: Builder, *, progress: Progress, offline: bool = False) -> None:
-        commit = self.identity(offline=offline)["revision"]
-        self._warn_unpinned(builder.report, self.repo, self.revision, commit)
-        folder = self._snapshot(self.repo, commit, progress, offline)
-        tables.read(
-            self.layout, lambda part: tables.files_of(folder, part, builder.report), builder, progress
-        )
+        facts = self.identity(offline=offline)
+        self._warn_unpinned(builder.report, self.repo, self.revision, facts["revision"])
+        first = second = self._snapshot(self.repo, facts["revision"], progress, offline)
+        if self.qrels_repo:
+            self._warn_unpinned(builder.report, self.qrels_repo, self.qrels_revision, facts["qrels_revision"])
+            second = self._snapshot(self.qrels_repo, facts["qrels_revision"], progress, offline)
+
+        def files(part: RowsOf) -> list[Path]:
+            return tables.files_of(first if part is self.layout.documents else second, part, builder.report)
+
+        tables.read(self.layout, files, builder, progress)
 
     def _patterns(self, repo: str, commit: str, *, offline: bool) -> list[str]:
-        return list(dict.fromkeys(p for part in self.layout.parts for p in part.patterns))
+        documents, *others = self.layout.parts
+        parts = [documents, *others] if not self.qrels_repo else [documents] if repo == self.repo else others
+        return list(dict.fromkeys(p for part in parts for p in part.patterns))

@@ -25,12 +25,13 @@ _STEP = 512
 
 
 class IrDatasets:
-    """One dataset of ir_datasets, with its judgments as the only split."""
+    """One dataset of ir_datasets, with its judgments as the only split. split: what that is called, if not by the id's
+    last part."""
 
     modules: ClassVar[tuple[str, ...]] = ("seekbench.datasets.formats.irds",)
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, *, split: str | None = None) -> None:
+        self.name, self._split = name, split
 
     @property
     def subject(self) -> str:
@@ -46,6 +47,8 @@ class IrDatasets:
     @property
     def split(self) -> str:
         """The last part of the id, where it is the name of a split."""
+        if self._split is not None:
+            return self._split
         last = self.name.rpartition("/")[2]
         return last if last in ("train", "dev", "validation", "test") else "test"
 

@@ -1,8 +1,10 @@
 """Collections in any tables: which column is what stands in the card or entry, so a new layout needs no code.
 
-Files are JSON lines, JSON (an array, or an object that holds one), CSV, TSV or parquet; plain, .gz or .zst. A value is
-a column's name (`a.b` for a key of an object), or a template of columns (`{number}/{year}`); `{#}` is the row's number
-from 0. Rows can be chosen by `where`; ids are read as strings; a judged document may be a list; grades may be words.
+Files are JSON lines, JSON (an array, an object that holds one, or an object a line), CSV, TSV or parquet; plain, .gz
+or .zst. A value is a column's name (`a.b` for a key of an object, or of every object of a list), or a template of
+columns (`{number}/{year}`); `{#}` is the row's number from 0. Rows can be chosen by `where`, and by their place among
+those of one group; ids are read as strings; judged documents may be a list, or an object with grades; grades may be
+words.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
 _ROW = "#"
+#: Of an object of objects, the whole of one, as `key` is its key.
+_WHOLE = "*"
 
 MODULES = (
     "seekbench.datasets.formats.tables",
@@ -114,9 +118,22 @@ def read(layout: TablesLayout, files: Any, builder: Builder, progress: Progress)
 
 def rows(path: Path, part: RowsOf, report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line or row number from 1, row) of the rows that a part wants. The row's number from 0 is its key `#`."""
+    groups: set[str] = set()
     for count, (line, row) in enumerate(_all_rows(path, part, report)):
         if all(_same(value(row, name), wanted) for name, wanted in part.where.items()):
             row[_ROW] = count
+            if part.group is not None:
+                group = text(row, part.group)
+                if group is None:
+                    report.error(
+                        "missing-column", f"there is no '{part.group}' (for group) in this row", where=str(path),
+                        line=line, remedy=did_you_mean(part.group, row),
+                    )  # fmt: skip
+                    continue
+                later = group in groups
+                groups.add(group)
+                if later == (part.take == "first"):
+                    continue
             yield line, row
 
 
@@ -132,9 +149,19 @@ def _all_rows(path: Path, part: RowsOf, report: Report) -> Iterator[tuple[int, d
         name = name.removesuffix(ending)
     if name.endswith((".csv", ".tsv", ".txt")):
         return _separated(path, part, "," if name.endswith(".csv") else "\t", report)
-    if name.endswith(".json"):
+    if name.endswith(".json") and not _is_lines(path):
         return _array(path, part, report)
     return plain_rows(path, report)
+
+
+def _is_lines(path: Path) -> bool:
+    """Whether a .json file holds one object a line: the first line is one, and another follows."""
+    try:
+        with open_bytes(path) as handle:
+            first, second = handle.readline(), handle.readline()
+        return isinstance(orjson.loads(first), dict) and second.lstrip()[:1] == b"{"
+    except (ValueError, OSError, EOFError):  # _array says what is wrong
+        return False
 
 
 def _separated(
@@ -176,7 +203,7 @@ def _array(path: Path, part: RowsOf, report: Report) -> Iterator[tuple[int, dict
         data = data.get(name) if isinstance(data, dict) else None
     if isinstance(data, dict):
         data = [
-            {"key": key, **(item if isinstance(item, dict) else {"value": item})}
+            {"key": key, **({**item, _WHOLE: item} if isinstance(item, dict) else {"value": item})}
             for key, item in data.items()
         ]
     if not isinstance(data, list):
@@ -190,11 +217,13 @@ def _array(path: Path, part: RowsOf, report: Report) -> Iterator[tuple[int, dict
 
 
 def value(row: Mapping[str, Any], name: str) -> Any:
-    """The value of a column, or of a key of an object in it (`a.b`); None where there is none."""
+    """The value of a column, or of a key of an object in it (`a.b`), or the list of those of all objects of a list;
+    None where there is none."""
     if name in row:
         return row[name]
     found: Any = row
-    for part in name.split("."):
+    parts = name.split(".")
+    for depth, part in enumerate(parts):
         if isinstance(found, str) and found[:1] in "{[":
             try:
                 found = orjson.loads(found)
@@ -202,18 +231,30 @@ def value(row: Mapping[str, Any], name: str) -> Any:
                 return None
         if isinstance(found, Mapping):
             found = found.get(part)
-        elif isinstance(found, list) and part.isdigit() and int(part) < len(found):
-            found = found[int(part)]
+        elif isinstance(found, list) and part.isdigit():
+            found = found[int(part)] if int(part) < len(found) else None
+        elif isinstance(found, list):
+            return _of_all(found, ".".join(parts[depth:]))
         else:
             return None
     return found
+
+
+def _of_all(rows: Sequence[Any], name: str) -> list[Any]:
+    """What the objects of a list have, in one list."""
+    out: list[Any] = []
+    for row in rows:
+        found = value(row, name) if isinstance(row, Mapping) else None
+        out += found if isinstance(found, list) else [] if found is None else [found]
+    return out
 
 
 def text(row: Mapping[str, Any], expression: str) -> str | None:
     """A column's value, or a template's, as text; None where a single column has none."""
     if "{" not in expression:
         found = value(row, expression)
-        return None if found is None else _text(found)
+        # Of a list of objects: none of them has it.
+        return None if found is None or (found == [] and expression not in row) else _text(found)
     return _FIELD.sub(lambda match: _text(value(row, match[1])), expression).strip()
 
 
@@ -238,7 +279,7 @@ class _Part:
         expression = getattr(self.part, name)
         found = text(row, expression)
         if found is None:
-            columns = [column for column in row if column != _ROW]
+            columns = [column for column in row if column not in (_ROW, _WHOLE)]
             self.builder.report.error(
                 "missing-column", f"there is no '{expression}' (for {name}) in this row", where=self.where, line=line,
                 remedy=did_you_mean(expression, columns),
@@ -249,7 +290,7 @@ class _Part:
         """The columns that are kept: those named, or all."""
         if self.part.keep is not None:
             return {name: value(row, name) for name in self.part.keep}
-        return {name: found for name, found in row.items() if name != _ROW}
+        return {name: found for name, found in row.items() if name not in (_ROW, _WHOLE)}
 
 
 class _Records(_Part):
@@ -309,10 +350,19 @@ class _Judgments(_Part):
             if found is None:
                 self.needed(row, line, "document")
             return
+        if isinstance(found, Mapping):
+            for document, told in found.items():
+                grade = self._read(told, line)
+                if grade is not None:
+                    self.builder.judgment(
+                        self.split, query, str(document), grade, where=self.where, line=line
+                    )
+            return
         grade = self._grade(row, line)
         if grade is None:
             return
-        for document in _list(found):
+        # A document that is named twice in one row has one grade.
+        for document in dict.fromkeys(_list(found)):
             self.builder.judgment(self.split, query, document, grade, where=self.where, line=line)
 
     def _grade(self, row: Mapping[str, Any], line: int) -> int | float | str | None:
@@ -320,18 +370,19 @@ class _Judgments(_Part):
         if isinstance(self.part.grade, int):
             return self.part.grade
         found = value(row, self.part.grade)
-        if self.part.grades:
-            grade = self.part.grades.get(str(found))
-            if grade is None:
-                self.builder.report.error(
-                    "bad-grade", f"grade {found!r} is none of {', '.join(self.part.grades)}", where=self.where,
-                    line=line,
-                )  # fmt: skip
-            return grade
-        if not isinstance(found, int | float | str):
+        if not self.part.grades and not isinstance(found, int | float | str):
             self.needed(row, line, "grade")
             return None
-        return found
+        return self._read(found, line)
+
+    def _read(self, found: Any, line: int) -> int | float | str | None:
+        """A grade as it stands, or as `grades` has it; what is none is reported."""
+        grade = self.part.grades.get(str(found)) if self.part.grades else found
+        if not isinstance(grade, int | float | str):
+            known = f" is none of {', '.join(self.part.grades)}" if self.part.grades else " is no number"
+            self.builder.report.error("bad-grade", f"grade {found!r}{known}", where=self.where, line=line)
+            return None
+        return grade
 
 
 def _list(found: Any) -> list[str]:

@@ -171,13 +171,22 @@ def build(
     rows = {query: row for row, query in enumerate(judged.query_ids)}
     runs = tuple(_run(h, docs, rows, order) for h, docs in zip(hits, parts[:-1], strict=True))
     qrels = Qrels.from_triples(
-        judged.query, parts[-1], judged.grades, queries=len(judged.query_ids), corpus_size=len(doc_ids)
-    )
+        judged.query, parts[-1], judged.grades, queries=len(judged.query_ids), corpus_size=len(doc_ids),
+        relevance_level=_level(cells, dataset),
+    )  # fmt: skip
     case = Case(
         label, tuple(names), judged.query_ids, doc_ids, runs, qrels, tuple(measures), np.empty((0, 0, 0)),
         info or (query_info.of_dataset(dataset) if dataset is not None else QueryInfo({})), dataset, notes,
     )  # fmt: skip
     return rescored(case)
+
+
+def _level(cells: Sequence[RunCell], dataset: Dataset | None) -> int:
+    """The relevance level that the systems' records state, else the dataset's."""
+    from seekbench.datasets.again import level_of
+
+    told = [level_of(cell.record) for cell in cells if cell.record is not None]
+    return told[0] if told else dataset.qrels.relevance_level if dataset is not None else 1
 
 
 def rescored(case: Case) -> Case:

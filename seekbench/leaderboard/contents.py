@@ -90,7 +90,9 @@ def _dataset_revision(record: Mapping[str, Any]) -> str | None:
 
 
 def _policies(record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Those of scoring; the exclusion belongs to the dataset. None for published figures, which don't say."""
+    """Those of scoring; the exclusion and the relevance level belong to the dataset. None for published figures, which
+    don't say."""
     if is_published(record):
         return None
-    return {name: value for name, value in record["policies"].items() if name != "exclusion"}
+    of_dataset = ("exclusion", "relevance_level")
+    return {name: value for name, value in record["policies"].items() if name not in of_dataset}

@@ -62,6 +62,11 @@ def _coverage(place: Place, measure: Measure) -> list[str]:
         cut = record["index"].get("truncation_rate") or 0.0
         if cut > 0.05:
             notes.append(f"{system}: {cut:.0%} of the documents of {dataset} are cut at the model's length")
+        level = record["policies"].get("relevance_level", 1)
+        if measure.at(level) != measure:
+            notes.append(
+                f"{dataset}: {measure.name} counts grades from {level} as relevant, by the dataset's rule"
+            )
         notes += generative.notes(system, record, measure)
         notes += approximate.notes(system, record, measure)
     # What holds for a system whatever the dataset is said once.

@@ -81,7 +81,8 @@ class Scores:
         """What the order of tied documents is worth, by canonical name; None where the grades do not tell which order
         is best (judged@k, figures of the whole run ...)."""
         assert self.judged is not None
-        found = ties.report(self.judged, self.measures, self.values, self.means.tolist())
+        measures = [m.at(self.qrels.relevance_level) for m in self.measures]
+        found = ties.report(self.judged, measures, self.values, self.means.tolist())
         return {m.name: r for m, r in zip(self.measures, found, strict=True)}
 
     def released(self) -> Scores:
@@ -152,11 +153,11 @@ def of_judged(
     facts: Mapping[str, int] | None = None,
     warnings: Sequence[str] = (),
 ) -> Scores:
-    """Scores of a join."""
+    """Scores of a join. Measures of binary relevance take the judgments' relevance level, where they name none."""
     values = np.full((judged.num_queries, len(measures)), np.nan)
     means = np.empty(len(measures))
     for i, measure in enumerate(measures):
-        found = measure.compute(judged)
+        found = measure.at(judged.qrels.relevance_level).compute(judged)
         if measure.definition.aggregate == "run":
             means[i] = found
         else:

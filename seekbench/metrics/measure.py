@@ -128,6 +128,22 @@ class Measure:
     def definition(self) -> Definition:
         return definitions()[self.base]
 
+    def at(self, level: int) -> Measure:
+        """The measure as it is reckoned on a dataset whose relevant documents are those of this grade and above: a
+        measure of binary relevance that names no `rel` takes it."""
+        if level == 1:
+            return self
+        definition, args = self.definition, dict(self.args)
+        for key, hint in definition.hints.items():
+            if hint is MeasureName and key in definition.parameters:
+                inner = args.get(key, definition.parameters[key].default)
+                args[key] = parse(str(inner)).at(level).name
+        if "rel" in definition.parameters:
+            args.setdefault("rel", level)
+        return Measure(
+            self.base, self.k, tuple((key, args[key]) for key in definition.parameters if key in args)
+        )
+
     def compute(self, judged: Any) -> Any:
         """float64 [queries] of a `judged.Judged`; one float where the definition's aggregate is `run`."""
         return self.definition.function(judged, k=self.k, **dict(self.args))

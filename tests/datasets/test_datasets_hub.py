@@ -160,7 +160,8 @@ class HubHandler(BaseHTTPRequestHandler):
         elif repo not in REPOS:
             self.reply(404, b"{}", {"X-Error-Code": "RepoNotFound"}, body)
         elif api and (not rest or rest[0] == "revision"):
-            if rest[1:] not in ([], ["main"], [commit_of(repo)]):
+            asked = rest[1] if len(rest) > 1 else "main"
+            if asked != "main" and not (len(asked) >= 7 and commit_of(repo).startswith(asked)):
                 self.reply(404, b"{}", {"X-Error-Code": "RevisionNotFound"}, body)
                 return
             info = {"id": repo, "sha": commit_of(repo), "siblings": [{"rfilename": n} for n in REPOS[repo]]}

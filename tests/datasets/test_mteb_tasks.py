@@ -50,7 +50,7 @@ def test_every_task_is_a_card() -> None:
 
 
 def test_every_suite() -> None:
-    assert len(suites.names()) == 46
+    assert len(suites.names()) == 54
     for name in suites.names():
         found = suites.suite(name)
         assert all(catalogue.is_known(dataset) for dataset in found.datasets), name

@@ -350,7 +350,7 @@ class Builder:
         self._queries = _Side(folder / "queries.arrow", "query", self.report, optional=("metadata",))
         self._splits: dict[str, _Split] = {}
         self._candidates: _Table | None = None
-        self._float_grades: set[str] = set()
+        self._scaled: set[str] = set()
 
     def document(
         self,
@@ -416,6 +416,10 @@ class Builder:
                 )
             self._splits[split] = _Split(self.folder / f"judgments.{split}.tmp")
         self._splits[split].add(query_id, doc_id, number, where, line)
+
+    def scaled(self, split: str) -> None:
+        """Says that the grades of a split are real numbers in whole parts: none of them means not relevant."""
+        self._scaled.add(split)
 
     def candidates(self, query_id: str, doc_ids: Sequence[str]) -> None:
         """The only documents that may be retrieved for a query, in addition to those that it was given before."""
@@ -593,7 +597,8 @@ class Builder:
         positive = np.zeros(len(query_ids), dtype=bool)
         positive[query_rows[grades > 0]] = True
         asked = np.unique(query_rows)
-        self._without_positive(name, split, asked[~positive[asked]], len(asked), query_ids)
+        if name not in self._scaled:
+            self._without_positive(name, split, asked[~positive[asked]], len(asked), query_ids)
         with pa.ipc.new_file(
             str(self.folder / f"qrels.{name}.arrow"),
             schema := pa.schema([("query_row", pa.int64()), ("doc_row", pa.int64()), ("grade", pa.int32())]),

@@ -65,6 +65,11 @@ def resolve(entry: DatasetSpec | Any, *, base: Path | None = None, any_split: bo
     card: Card | None = None
     if isinstance(spec, NamedSpec):
         card = catalogue.card(spec.name)
+        if card.subsets:
+            raise InputError(
+                f"'{card.id}' has {len(card.subsets)} subsets, of which one is needed here",
+                where="name", remedy=f"e.g. {card.id}:{next(iter(card.subsets))}",
+            )  # fmt: skip
     elif isinstance(spec, CardSpec):
         card = catalogue.read_card(spec.card)
     source, name = _source(spec, card)
@@ -142,8 +147,8 @@ def _split(spec: Spec, card: Card | None, source: Source, any_split: bool) -> st
     return chosen
 
 
-def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
-    """The source of a spec, and its name in results."""
+def _source(spec: Spec, card: Card | None, get: str = "") -> tuple[Source, str]:
+    """The source of a spec, and its name in results. get: how a card's files are got."""
     if isinstance(spec, PathSpec):
         try:
             folder = spec.path.expanduser()
@@ -156,8 +161,8 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
             from seekbench.datasets.formats.tables import Tables
 
             if not folder.is_dir():
-                raise InputError(f"{folder} is no folder", where="path")
-            return Tables(folder, spec.tables), folder.resolve().name
+                raise InputError(f"{folder} is no folder", where="path", remedy=get)
+            return Tables(folder, spec.tables, get=get), folder.resolve().name
         kind = spec.format if spec.format != "auto" else "trec" if given else sniff(folder)
         if kind == "trec":
             from seekbench.datasets.formats.trec import Trec
@@ -202,9 +207,15 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
         return hub, spec.hub + (f"/{spec.subset}" if spec.subset else "")
     assert card is not None  # a named spec
     origin = card.source
-    if origin.path is not None:
-        inner = PathSpec(path=origin.path, format=origin.layout, tables=origin.tables)
-        return _source(inner, None)[0], card.id
+    given = spec.path if isinstance(spec, NamedSpec) else None
+    if origin.format == "folder":
+        inner = _folder_of(card, given)
+        return _source(inner, None, get=origin.get or "")[0], card.id
+    if given is not None:
+        raise InputError(
+            f"the data of '{card.id}' come from elsewhere", where="path",
+            remedy="leave 'path' out; a folder of your own is `{path: …}`",
+        )  # fmt: skip
     if origin.format == "pydocs":
         from seekbench.datasets.formats.pydocs import PyDocs
 
@@ -227,6 +238,20 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
         )
         return hub, card.id
     raise InputError(f"the card '{card.id}' has no source that a card may have")
+
+
+def _folder_of(card: Card, given: Path | None) -> PathSpec:
+    """Where a card's folder is: as it says, or where the user has brought it."""
+    origin = card.source
+    if origin.path is not None and given is not None:
+        raise InputError(f"'{card.id}' says where its data are: leave 'path' out", where="path")
+    path = origin.path or given
+    if path is None:
+        raise InputError(
+            f"'{card.id}' takes data that you bring: {origin.get}", where="path",
+            remedy=f"then say where they are: {{name: {card.id}, path: FOLDER}}",
+        )  # fmt: skip
+    return PathSpec(path=path, format=origin.layout, tables=origin.tables)
 
 
 def _archived(path: Path, given: Mapping[str, Any]) -> tuple[Source, str]:

@@ -8,6 +8,8 @@ or an archive of one), `hub` (a hub repository), `url` (an archive at an address
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -79,14 +81,16 @@ class CandidateList(_Model):
         return self
 
 
-#: None: those that the collection itself brings, if it does.
-Among = Literal["none"] | CandidateList
+#: None: those that the collection itself brings, if it does. judged: the documents that are judged for the query
+#: (pairs with a gold value; re-ranking of what was pooled).
+Among = Literal["none", "judged"] | CandidateList
 
 
 class RowsOf(_Model):
-    """Rows of tables (`formats.tables`). files: names or patterns, below the folder or repository. where: columns and
-    the value, or values, that a row must have. columns, separator: of a CSV or TSV file without header, or of another
-    separator. at: of a JSON file, where its array is."""
+    """Rows of tables (`formats.tables`). files: names or patterns, below the folder or repository; `{name}` in one is a
+    part of the name, which becomes a column. where: columns and the value, or values, that a row must have. columns,
+    separator: of a CSV or TSV file without header, or of another separator. at: of a JSON file, where its array is;
+    `*` in it goes through all elements (`data.*.paragraphs`)."""
 
     files: str | tuple[str, ...]
     where: dict[str, str | int | bool | tuple[str | int, ...]] = Field(default_factory=dict)
@@ -99,53 +103,99 @@ class RowsOf(_Model):
         return (self.files,) if isinstance(self.files, str) else self.files
 
 
-class DocumentRows(RowsOf):
-    """id, title, text: columns or templates of them. keep: columns that become metadata; all, if not stated. first: of
-    rows with one id only the first counts (else that is an error)."""
+class _TextRows(RowsOf):
+    """Documents or queries. id, text: columns or templates of them. keep: columns that become metadata; all, if not
+    stated. first: of rows with one id only the first counts (else that is an error). extract: a regular expression whose
+    first group is the text, where a column holds more than that."""
 
     id: str = "_id"
+    text: str = "text"
+    keep: tuple[str, ...] | None = None
+    first: bool = False
+    extract: str | None = None
+
+    @field_validator("extract")
+    @classmethod
+    def _expression(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                groups = re.compile(value).groups
+            except re.error as error:
+                raise ValueError(f"is no regular expression: {error}") from error
+            if groups != 1:
+                raise ValueError(f"has {groups} groups; the one that is the text must be its only one")
+        return value
+
+
+class DocumentRows(_TextRows):
+    """title: a column or template, too."""
+
     title: str | None = None
-    text: str = "text"
-    keep: tuple[str, ...] | None = None
-    first: bool = False
 
 
-class QueryRows(RowsOf):
-    """As of documents. candidates: a column with the only documents of the query."""
+class QueryRows(_TextRows):
+    """candidates: a column with the only documents of the query."""
 
-    id: str = "_id"
-    text: str = "text"
-    keep: tuple[str, ...] | None = None
-    first: bool = False
     candidates: str | None = None
 
 
+class Span(_Model):
+    """Columns: a place in a text (`offset`), and the begin and end of each of its parts (`spans`)."""
+
+    offset: str
+    spans: str
+
+
 class JudgmentRows(RowsOf):
-    """query, document: columns or templates; a document's may be a list of ids. grade: a column, or one number for all
-    rows. grades: words and their numbers."""
+    """query, document: columns or templates; a document's may be a list of ids, or hold one in its template. grade: a
+    column, or one number for all rows. grades: words and their numbers. first: of rows with one pair only the first
+    counts (else that is an error). scale: grades are real numbers, kept as whole ones of this many parts: 1000 for gold
+    values of three decimals. rounded: decimals beyond that are rounded (else an error). span: the number of the part
+    that holds a place, as `{span}` (the sentence that holds an answer)."""
 
     query: str = "query-id"
     document: str = "corpus-id"
     grade: str | int = "score"
     grades: dict[str, int] = Field(default_factory=dict)
+    first: bool = False
+    scale: PositiveInt | None = None
+    rounded: bool = False
+    span: Span | None = None
+
+    @model_validator(mode="after")
+    def _scaled(self) -> JudgmentRows:
+        if self.scale is not None and (self.grades or isinstance(self.grade, int)):
+            raise ValueError("'scale' is for a column of numbers")
+        if self.rounded and self.scale is None:
+            raise ValueError("'rounded' goes with 'scale'")
+        return self
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, dict | RowsOf) else value
+
+
+_Listed = BeforeValidator(_listed)
 
 
 class TablesLayout(_Model):
-    """What of which tables are documents, queries, and the judgments of each split."""
+    """What of which tables are documents, queries, and the judgments of each split: one part each, or a list of parts
+    where tables differ. spaces: what white space in ids becomes (run files separate by it)."""
 
-    documents: DocumentRows
-    queries: QueryRows
-    qrels: dict[str, JudgmentRows] = Field(min_length=1)
+    documents: Annotated[tuple[DocumentRows, ...], Field(min_length=1), _Listed]
+    queries: Annotated[tuple[QueryRows, ...], Field(min_length=1), _Listed]
+    qrels: dict[str, Annotated[tuple[JudgmentRows, ...], Field(min_length=1), _Listed]] = Field(min_length=1)
+    spaces: str | None = Field(default=None, pattern=r"^[^\s\x00-\x1f]{1,8}$")
 
     @property
     def parts(self) -> list[RowsOf]:
-        return [self.documents, self.queries, *self.qrels.values()]
+        return [*self.documents, *self.queries, *(part for parts in self.qrels.values() for part in parts)]
 
 
 class _Spec(_Model):
     """What all kinds have. id: the name in results, if not the card's, the folder's or the repository's."""
 
-    id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")
+    id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]*$")
     split: str | None = None
     template: str | None = None
     query_template: str | None = None
@@ -170,10 +220,12 @@ class _Spec(_Model):
 
 
 class NamedSpec(_Spec):
-    """A dataset of the catalogue, e.g. `{name: beir/scifact, split: test}`, a suite (`beir`), or a task of MTEB
-    (`mteb/SciFact`, `mteb/MIRACLRetrieval:de`)."""
+    """A dataset of the catalogue, e.g. `{name: beir/scifact, split: test}`, one subset of it (`tatoeba:deu`), a suite
+    (`beir`), or a task of MTEB (`mteb/SciFact`, `mteb/MIRACLRetrieval:de`). path: the folder with the files of a card
+    whose data the user brings."""
 
     name: str
+    path: Path | None = None
 
     @field_validator("name")
     @classmethod
@@ -299,7 +351,8 @@ def _kind(value: Any) -> str | None:
         if isinstance(value, model):
             return kind
     found = [k for k in KINDS if isinstance(value, dict) and k in value]
-    return found[0] if len(found) == 1 else None
+    # The path of a named one is where the data are that the user brings.
+    return found[0] if len(found) == 1 or found == ["name", "path"] else None
 
 
 #: The type of an entry, for the run config's schema.
@@ -351,7 +404,7 @@ def _fields(value: Any) -> list[str]:
 def below(spec: Spec, base: Path) -> Spec:
     """The spec with relative paths taken from `base` (the folder of the config that holds it)."""
     changes: dict[str, Any] = {}
-    if isinstance(spec, PathSpec):
+    if isinstance(spec, PathSpec | NamedSpec) and spec.path is not None:
         changes["path"] = _from(base, spec.path)
     if isinstance(spec, CardSpec):
         changes["card"] = _from(base, spec.card)
@@ -374,10 +427,12 @@ def _from(base: Path, path: Path) -> Path:
 
 class CardSource(_Model):
     """Where a card's collection comes from: the format's name and what it takes. Of a folder: its path, from the card's
-    own place, its layout, and the sha256 of its files, which are refused where they differ."""
+    own place, its layout, and the sha256 of its files, which are refused where they differ. get: of a folder without a
+    path, which the user brings: one line that says how to get it."""
 
     format: Literal["pydocs", "hub", "folder"]
     path: Path | None = None
+    get: str | None = None
     layout: Literal["auto", "beir", "trec", "tables"] = "auto"
     checksums: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(default_factory=dict)
     tables: TablesLayout | None = None
@@ -392,8 +447,12 @@ class CardSource(_Model):
 
     @model_validator(mode="after")
     def _pinned(self) -> CardSource:
-        if (self.format == "folder") != (self.path is not None):
-            raise ValueError("'format: folder' and 'path' come together")
+        if (self.format == "folder") != (self.path is not None or self.get is not None):
+            raise ValueError("'format: folder' has a 'path', or 'get', which says how to come by it")
+        if self.path is not None and self.get is not None:
+            raise ValueError("a folder with a 'path' is there: leave out 'get'")
+        if self.format == "folder" and (self.layout == "tables") != (self.tables is not None):
+            raise ValueError("'layout: tables' and 'tables' come together")
         if self.format == "hub" and (self.repo is None or self.revision is None):
             raise ValueError("a hub source has a 'repo' and a 'revision'")
         if self.qrels_repo is not None and self.qrels_revision is None:
@@ -408,10 +467,22 @@ class Expected(_Model):
     queries: dict[str, PositiveInt] = Field(default_factory=dict)
 
 
+class Subset(_Model):
+    """A part of a card's collections. language: of its documents. documents, queries: how many it must have, in the
+    default split. values: what `<name>` stands for in the card's source."""
+
+    title: str | None = None
+    language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] | None = None
+    documents: PositiveInt | None = None
+    queries: PositiveInt | None = None
+    values: dict[str, str] = Field(default_factory=dict)
+
+
 class Card(_Model):
     """A dataset of the catalogue. verified: whether its counts and a published score were seen to hold with
     this very source (`offline`: here, without a network; `online`; `no`: taken from publications). mteb: its name as a
-    task of MTEB."""
+    task of MTEB. subsets: parts of one layout that are datasets of their own, e.g. one a language: `card:subset`.
+    `<subset>`, and each of a subset's `values`, stand for what differs in the source."""
 
     id: str
     title: str
@@ -432,12 +503,40 @@ class Card(_Model):
     homepage: str | None = None
     note: str | None = None
     verified: Literal["offline", "online", "no"]
+    subsets: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], Subset] = Field(
+        default_factory=dict
+    )
 
     @model_validator(mode="after")
     def _default_is_a_split(self) -> Card:
         if self.default_split not in self.splits:
             raise ValueError(f"default_split '{self.default_split}' is none of the splits")
         return self
+
+    def of(self, subset: str) -> Card:
+        """The card of one subset. Raises InputError for an unknown one, with the nearest."""
+        if subset not in self.subsets:
+            raise InputError(
+                f"'{self.id}' has no subset '{subset}'", remedy=did_you_mean(subset, self.subsets)
+            )
+        chosen = self.subsets[subset]
+        values = {"subset": subset, **chosen.values}
+        filled = _filled(self.model_dump(mode="json", exclude={"subsets"}, exclude_defaults=True), values)
+        filled["id"], filled["title"] = f"{self.id}:{subset}", f"{self.title}: {chosen.title or subset}"
+        if chosen.language:
+            filled["languages"] = [chosen.language]
+        queries = {self.default_split: chosen.queries} if chosen.queries else {}
+        filled["expected"] = {"documents": chosen.documents, "queries": queries}
+        return Card.model_validate(filled)
+
+
+def _filled(found: Any, values: Mapping[str, str]) -> Any:
+    """With `<name>` of all texts replaced."""
+    if isinstance(found, str):
+        return re.sub(r"<(\w+)>", lambda match: values.get(match[1], match[0]), found)
+    if isinstance(found, dict):
+        return {key: _filled(value, values) for key, value in found.items()}
+    return [_filled(value, values) for value in found] if isinstance(found, list | tuple) else found
 
 
 class Group(_Model):

@@ -50,4 +50,4 @@ class HubTables(Hub):
         )
 
     def _patterns(self, repo: str, commit: str, *, offline: bool) -> list[str]:
-        return list(dict.fromkeys(p for part in self.layout.parts for p in part.patterns))
+        return list(dict.fromkeys(tables.glob_of(p) for part in self.layout.parts for p in part.patterns))

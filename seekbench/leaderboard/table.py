@@ -24,6 +24,7 @@ from seekbench.leaderboard.columns import MAIN, dataset_key, fill, label, main_s
 from seekbench.leaderboard.overall import Queries
 from seekbench.leaderboard.sources import Found, is_published
 from seekbench.leaderboard.subset import subset_notes, subset_of, twin_of
+from seekbench.metrics.correlation import OF_PAIRS
 from seekbench.metrics.measure import Measure, parse
 from seekbench.statistics.corrections import holm
 from seekbench.statistics.paired import paired_t
@@ -221,6 +222,13 @@ def _coverage(place: overall.Place, measure: Measure) -> list[str]:
     notes = []
     for (dataset, _, system), (_, record) in place.items():
         if is_published(record):
+            continue
+        pairs = record.get("pairs")
+        if pairs and measure.base in OF_PAIRS and pairs["without_hit"]:
+            notes.append(
+                f"{system}: {pairs['without_hit']:,} of {pairs['judged']:,} pairs of {dataset} have no hit and count "
+                "with score 0"
+            )
             continue
         without, queries = record["queries_without_hits"], record["dataset"]["queries"]
         if without > (0 if record["retriever"]["type"] == "run_file" else 0.05 * queries):

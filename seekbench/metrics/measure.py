@@ -32,6 +32,7 @@ FAMILIES = (
     "abstention",
     "instructions",
     "segments",
+    "correlation",
 )
 
 #: How a run's figure comes from those of its queries. mean: of the queries for which it is defined (not NaN);

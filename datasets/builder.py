@@ -276,12 +276,14 @@ class _Side:
                     remedy="remove the white space, or the duplicate",
                 )
 
-    def identical(self) -> int:
-        """Reports records whose title and text equal an earlier one's; returns how many there are."""
+    def identical(self, *, quiet: bool = False) -> int:
+        """Reports records whose title and text equal an earlier one's, unless quiet; returns how many there are."""
         hashes = np.frombuffer(self.hashes, dtype=np.int64) if len(self) else np.empty(0, np.int64)
         by = np.argsort(hashes, kind="stable")
         later = np.flatnonzero(hashes[by][1:] == hashes[by][:-1]) + 1
         rows = np.sort(by[later])
+        if quiet:
+            return len(rows)
         # Only the shown ones are looked up; a stable sort makes the predecessor an earlier row.
         position = {int(by[at]): int(by[at - 1]) for at in later} if len(later) <= 100_000 else {}
         for row in rows[: self.report.shown].tolist():
@@ -440,7 +442,8 @@ class Builder:
         """
         document_ids = self._documents.finish()
         query_ids = self._queries.finish()
-        identical = self._documents.identical()
+        # Pairs with a gold value are scored, not ranked: equal texts stand in several.
+        identical = self._documents.identical(quiet=set(self._splits) <= self._scaled)
         self._empty_documents()
         for side, what in ((self._documents, "documents"), (self._queries, "queries")):
             if not len(side) and not self.report.errors:

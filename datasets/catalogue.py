@@ -68,7 +68,7 @@ def expanded(name: str) -> list[str]:
     for an unknown name, with the nearest one."""
     from seekbench.datasets import mteb_tasks, suites
 
-    base, colon, subset = name.partition(":")
+    base, colon, _ = name.partition(":")
     if base in _files() and not mteb_tasks.is_name(name):
         if colon:
             return [card(name).id]

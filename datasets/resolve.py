@@ -207,11 +207,11 @@ def _source(spec: Spec, card: Card | None, get: str = "") -> tuple[Source, str]:
         return hub, spec.hub + (f"/{spec.subset}" if spec.subset else "")
     assert card is not None  # a named spec
     origin = card.source
-    given = spec.path if isinstance(spec, NamedSpec) else None
+    split = spec.split if spec.split in card.splits else card.default_split
+    brought = spec.path if isinstance(spec, NamedSpec) else None
     if origin.format == "folder":
-        inner = _folder_of(card, given)
-        return _source(inner, None, get=origin.get or "")[0], card.id
-    if given is not None:
+        return _source(_folder_of(card, brought, split), None, get=origin.get or "")[0], card.id
+    if brought is not None:
         raise InputError(
             f"the data of '{card.id}' come from elsewhere", where="path",
             remedy="leave 'path' out; a folder of your own is `{path: …}`",
@@ -224,23 +224,23 @@ def _source(spec: Spec, card: Card | None, get: str = "") -> tuple[Source, str]:
         from seekbench.datasets.formats.hub import Hub
 
         assert origin.repo is not None  # the card was checked
-        if origin.tables is not None:
+        if (layout := card.layout(split)) is not None:
             from seekbench.datasets.formats.hub_tables import HubTables
 
-            return HubTables(origin.repo, origin.tables, revision=origin.revision), card.id
+            return HubTables(origin.repo, layout, revision=origin.revision), card.id
         hub = Hub(
             origin.repo,
             revision=origin.revision,
             qrels_repo=origin.qrels_repo,
             qrels_revision=origin.qrels_revision,
             subset=origin.subset,
-            only_split=(spec.split or card.default_split) if origin.per_split else None,
+            only_split=split if origin.per_split else None,
         )
         return hub, card.id
     raise InputError(f"the card '{card.id}' has no source that a card may have")
 
 
-def _folder_of(card: Card, given: Path | None) -> PathSpec:
+def _folder_of(card: Card, given: Path | None, split: str) -> PathSpec:
     """Where a card's folder is: as it says, or where the user has brought it."""
     origin = card.source
     if origin.path is not None and given is not None:
@@ -251,7 +251,7 @@ def _folder_of(card: Card, given: Path | None) -> PathSpec:
             f"'{card.id}' takes data that you bring: {origin.get}", where="path",
             remedy=f"then say where they are: {{name: {card.id}, path: FOLDER}}",
         )  # fmt: skip
-    return PathSpec(path=path, format=origin.layout, tables=origin.tables)
+    return PathSpec(path=path, format=origin.layout, tables=card.layout(split))
 
 
 def _archived(path: Path, given: Mapping[str, Any]) -> tuple[Source, str]:

@@ -90,13 +90,15 @@ class RowsOf(_Model):
     """Rows of tables (`formats.tables`). files: names or patterns, below the folder or repository; `{name}` in one is a
     part of the name, which becomes a column. where: columns and the value, or values, that a row must have. columns,
     separator: of a CSV or TSV file without header, or of another separator. at: of a JSON file, where its array is;
-    `*` in it goes through all elements (`data.*.paragraphs`)."""
+    `*` in it goes through all elements (`data.*.paragraphs`). kind: where a file's name does not say it;
+    `text` has a column `line`."""
 
     files: str | tuple[str, ...]
     where: dict[str, str | int | bool | tuple[str | int, ...]] = Field(default_factory=dict)
     columns: tuple[str, ...] | None = None
     separator: str | None = Field(default=None, min_length=1, max_length=1)
     at: str | None = None
+    kind: Literal["json", "lines", "csv", "tsv", "text", "parquet"] | None = None
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -105,8 +107,8 @@ class RowsOf(_Model):
 
 class _TextRows(RowsOf):
     """Documents or queries. id, text: columns or templates of them. keep: columns that become metadata; all, if not
-    stated. first: of rows with one id only the first counts (else that is an error). extract: a regular expression whose
-    first group is the text, where a column holds more than that."""
+    stated. first: of rows with one id only the first counts (else that is an error). extract: a regular expression
+    whose group is the text, where a column holds more than that."""
 
     id: str = "_id"
     text: str = "text"
@@ -146,12 +148,32 @@ class Span(_Model):
     spans: str
 
 
+class Labels(_Model):
+    """What a row's labels are: a column with one or a list of them, or the columns whose names a regular expression
+    describes and whose value is 1."""
+
+    column: str | None = None
+    columns: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Labels:
+        if (self.column is None) == (self.columns is None):
+            raise ValueError("give either 'column' or 'columns'")
+        if self.columns is not None:
+            try:
+                re.compile(self.columns)
+            except re.error as error:
+                raise ValueError(f"'columns' is no regular expression: {error}") from error
+        return self
+
+
 class JudgmentRows(RowsOf):
     """query, document: columns or templates; a document's may be a list of ids, or hold one in its template. grade: a
     column, or one number for all rows. grades: words and their numbers. first: of rows with one pair only the first
     counts (else that is an error). scale: grades are real numbers, kept as whole ones of this many parts: 1000 for gold
     values of three decimals. rounded: decimals beyond that are rounded (else an error). span: the number of the part
-    that holds a place, as `{span}` (the sentence that holds an answer)."""
+    that holds a place, as `{span}` (the sentence that holds an answer). labels: instead of `document`, all documents
+    are relevant that share a label with the row (a patent's classes)."""
 
     query: str = "query-id"
     document: str = "corpus-id"
@@ -161,9 +183,12 @@ class JudgmentRows(RowsOf):
     scale: PositiveInt | None = None
     rounded: bool = False
     span: Span | None = None
+    labels: Labels | None = None
 
     @model_validator(mode="after")
     def _scaled(self) -> JudgmentRows:
+        if self.labels is not None and "document" in self.model_fields_set:
+            raise ValueError("give either 'document' or 'labels'")
         if self.scale is not None and (self.grades or isinstance(self.grade, int)):
             raise ValueError("'scale' is for a column of numbers")
         if self.rounded and self.scale is None:
@@ -482,7 +507,8 @@ class Card(_Model):
     """A dataset of the catalogue. verified: whether its counts and a published score were seen to hold with
     this very source (`offline`: here, without a network; `online`; `no`: taken from publications). mteb: its name as a
     task of MTEB. subsets: parts of one layout that are datasets of their own, e.g. one a language: `card:subset`.
-    `<subset>`, and each of a subset's `values`, stand for what differs in the source."""
+    `<subset>`, and each of a subset's `values`, stand for what differs in the source; `<split>` for the split, where
+    each has documents of its own."""
 
     id: str
     title: str
@@ -513,6 +539,14 @@ class Card(_Model):
             raise ValueError(f"default_split '{self.default_split}' is none of the splits")
         return self
 
+    def layout(self, split: str) -> TablesLayout | None:
+        """What of which tables is what, for a split."""
+        found = self.source.tables
+        if found is None:
+            return None
+        dumped = found.model_dump(mode="json", exclude_defaults=True)
+        return TablesLayout.model_validate(_filled(dumped, {"split": split}))
+
     def of(self, subset: str) -> Card:
         """The card of one subset. Raises InputError for an unknown one, with the nearest."""
         if subset not in self.subsets:
@@ -535,7 +569,7 @@ def _filled(found: Any, values: Mapping[str, str]) -> Any:
     if isinstance(found, str):
         return re.sub(r"<(\w+)>", lambda match: values.get(match[1], match[0]), found)
     if isinstance(found, dict):
-        return {key: _filled(value, values) for key, value in found.items()}
+        return {_filled(key, values): _filled(value, values) for key, value in found.items()}
     return [_filled(value, values) for value in found] if isinstance(found, list | tuple) else found
 
 

@@ -24,21 +24,22 @@ import numpy as np
 import orjson
 
 from seekbench.datasets.formats.beir import feed
-from seekbench.datasets.formats.lines import COMPRESSED, open_bytes
-from seekbench.datasets.formats.records import json_rows
-from seekbench.datasets.formats.records import rows as plain_rows
+from seekbench.datasets.formats.lines import COMPRESSED, lines, open_bytes
+from seekbench.datasets.formats.lines import text as decoded
+from seekbench.datasets.formats.records import json_rows, parquet_rows
 from seekbench.datasets.source import file_name
 from seekbench.errors import Report, did_you_mean
 from seekbench.progress import Progress
 
 if TYPE_CHECKING:
     from seekbench.datasets.builder import Builder
-    from seekbench.datasets.spec import DocumentRows, JudgmentRows, QueryRows, RowsOf, TablesLayout
+    from seekbench.datasets.spec import DocumentRows, JudgmentRows, Labels, QueryRows, RowsOf, TablesLayout
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
 #: Keys of a row that are not its file's columns.
 _ROW, _FROM_ONE, _HOLDER, _SPAN = "#", "#+1", "^", "span"
 _ADDED = re.compile(r"#(\+1|[0-9]*)|\^")
+_KINDS = {".csv": "csv", ".tsv": "tsv", ".txt": "tsv", ".json": "json", ".parquet": "parquet"}
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 MODULES = (
@@ -154,10 +155,25 @@ def read(layout: TablesLayout, files: Any, builder: Builder, progress: Progress)
     for split, parts in layout.qrels.items():
         pairs: set[tuple[str, str]] = set()
         for judged in parts:
+            labelled = _labelled(layout, files, judged.labels, report) if judged.labels else {}
             for file in files(judged):
                 with progress.stage(f"read judgments of {split}", unit="rows") as stage:
-                    take = _Judgments(judged, builder, file.path, pairs, spaces, split)
+                    take = _Judgments(judged, builder, file.path, pairs, spaces, split, labelled)
                     feed(rows(file, judged, report), take, stage)
+
+
+def _labelled(layout: TablesLayout, files: Any, labels: Labels, report: Report) -> dict[str, list[str]]:
+    """label -> documents that have it, in their order."""
+    found: dict[str, list[str]] = {}
+    for part in layout.documents:
+        for file in files(part):
+            for _, row in rows(file, part, Report()):  # its defects have been told
+                id = text(row, part.id)
+                for label in _labels(row, labels) if id is not None else ():
+                    found.setdefault(label, []).append(id or "")
+    if not found:
+        report.error("no-labels", "no document has a label", remedy="check `labels`")
+    return found
 
 
 # -- rows -----------------------------------------------------------------------------------------------------------
@@ -182,11 +198,21 @@ def _all_rows(path: Path, part: RowsOf, report: Report) -> Iterator[tuple[int, d
     name = path.name.lower()
     for ending in COMPRESSED:
         name = name.removesuffix(ending)
-    if name.endswith((".csv", ".tsv", ".txt")):
-        return _separated(path, part, "," if name.endswith(".csv") else "\t", report)
-    if name.endswith(".json"):
+    kind = part.kind or _KINDS.get(Path(name).suffix, "tsv" if part.columns else "lines")
+    if kind in ("csv", "tsv"):
+        return _separated(path, part, "," if kind == "csv" else "\t", report)
+    if kind == "json":
         return _array(path, part, report)
-    return plain_rows(path, report)
+    if kind == "text":
+        return _plain(path, report)
+    return parquet_rows(path, report) if kind == "parquet" else json_rows(path, report)
+
+
+def _plain(path: Path, report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Lines as they are."""
+    for number, line in lines(path, report, keep_blank=True):
+        if (body := decoded(line, number, str(path), report)) is not None:
+            yield number, {"line": body}
 
 
 def _separated(
@@ -218,7 +244,7 @@ def _separated(
 def _array(path: Path, part: RowsOf, report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
     """Objects of a JSON array; of an object, the array at `at`, or its values with their keys as `key`. JSON lines are
     called .json, too."""
-    where = str(path)
+    where, whole = str(path), b""
     try:
         with open_bytes(path) as handle:
             whole = handle.read()
@@ -412,9 +438,10 @@ class _Judgments(_Part):
         seen: set[Any],
         spaces: str | None,
         split: str,
+        labelled: Mapping[str, list[str]],
     ) -> None:
         super().__init__(part, builder, path, seen, spaces)
-        self.split = split
+        self.split, self.labelled = split, labelled
         if part.scale is not None:
             builder.scaled(split)
 
@@ -437,6 +464,9 @@ class _Judgments(_Part):
 
     def _documents(self, row: Mapping[str, Any]) -> list[str] | None:
         """The judged documents; a list in a template makes one of each of its values."""
+        if self.part.labels is not None:
+            every = (self.labelled.get(label, ()) for label in _labels(row, self.part.labels))
+            return list(dict.fromkeys(id for ids in every for id in ids))
         expression = self.part.document
         if "{" not in expression:
             found = value(row, expression)
@@ -453,11 +483,12 @@ class _Judgments(_Part):
         """Sets the row's `span`: the number of the part that holds the place."""
         assert self.part.span is not None
         offset, spans = value(row, self.part.span.offset), value(row, self.part.span.spans)
-        if isinstance(offset, int) and isinstance(spans, list):
-            for number, span in enumerate(spans):
-                if isinstance(span, list) and len(span) == 2 and span[0] <= offset < span[1]:
-                    row[_SPAN] = number
-                    return True
+        if isinstance(offset, int) and isinstance(spans, list) and all(_is_span(span) for span in spans):
+            # White space between two parts belongs to the first.
+            begun = [number for number, span in enumerate(spans) if span[0] <= offset]
+            if begun and offset < spans[-1][1]:
+                row[_SPAN] = begun[-1]
+                return True
         self.builder.report.error(
             "no-span", f"the place {offset!r} is in none of the parts of '{self.part.span.spans}'",
             where=self.where, line=line, remedy="check `span`",
@@ -501,12 +532,24 @@ class _Judgments(_Part):
         return int(whole)
 
 
+def _is_span(found: Any) -> bool:
+    return isinstance(found, list) and len(found) == 2 and all(isinstance(one, int) for one in found)
+
+
+def _labels(row: Mapping[str, Any], labels: Labels) -> list[str]:
+    """The labels of a row."""
+    if labels.column is not None:
+        return _list(value(row, labels.column))
+    named = re.compile(labels.columns or "").fullmatch
+    return [name for name, found in row.items() if str(found) in ("1", "1.0", "True") and named(name)]
+
+
 def _shortest(found: float | str) -> str:
     """A number as it was written: of a float that came from 32 bits, the digits of those (2.4, not 2.4000000954)."""
     if isinstance(found, float):
         single = np.float32(found)
         return str(single) if float(single) == found else repr(found)
-    return "" if isinstance(found, bool) else str(found).strip()
+    return str(found).strip()  # a boolean is no number
 
 
 def _list(found: Any) -> list[str]:

@@ -33,6 +33,7 @@ FAMILIES = (
     "instructions",
     "segments",
     "correlation",
+    "topics",
 )
 
 #: How a run's figure comes from those of its queries. mean: of the queries for which it is defined (not NaN);

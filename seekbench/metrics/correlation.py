@@ -42,7 +42,9 @@ def pairs_without_hit(judged: Judged) -> int:
 
 
 def _pairs(judged: Judged) -> tuple[Floats, Floats]:
-    """(score, grade) of every judged pair."""
+    """(score, grade) of every judged pair, in an order of their own: sums then do not hang on that of the files."""
     scores = np.zeros(len(judged.qrels))
     scores[judged.judgment] = judged.hits.top_scores()[judged.query, judged.rank]
-    return scores, judged.qrels.grades.astype(np.float64)
+    grades = judged.qrels.grades.astype(np.float64)
+    by = np.lexsort((grades, scores))
+    return scores[by], grades[by]

@@ -197,19 +197,32 @@ class JudgmentRows(RowsOf):
 
 
 def _listed(value: Any) -> Any:
+    if isinstance(value, list | tuple) and not value:
+        raise ValueError("the list of parts is empty")
     return [value] if isinstance(value, dict | RowsOf) else value
 
 
-_Listed = BeforeValidator(_listed)
+#: One part, or a list of them.
+Documents = Annotated[
+    tuple[DocumentRows, ...],
+    BeforeValidator(_listed, json_schema_input_type=DocumentRows | list[DocumentRows]),
+]
+Questions = Annotated[
+    tuple[QueryRows, ...], BeforeValidator(_listed, json_schema_input_type=QueryRows | list[QueryRows])
+]
+Judgments = Annotated[
+    tuple[JudgmentRows, ...],
+    BeforeValidator(_listed, json_schema_input_type=JudgmentRows | list[JudgmentRows]),
+]
 
 
 class TablesLayout(_Model):
     """What of which tables are documents, queries, and the judgments of each split: one part each, or a list of parts
     where tables differ. spaces: what white space in ids becomes (run files separate by it)."""
 
-    documents: Annotated[tuple[DocumentRows, ...], Field(min_length=1), _Listed]
-    queries: Annotated[tuple[QueryRows, ...], Field(min_length=1), _Listed]
-    qrels: dict[str, Annotated[tuple[JudgmentRows, ...], Field(min_length=1), _Listed]] = Field(min_length=1)
+    documents: Documents
+    queries: Questions
+    qrels: dict[str, Judgments] = Field(min_length=1)
     spaces: str | None = Field(default=None, pattern=r"^[^\s\x00-\x1f]{1,8}$")
 
     @property

@@ -34,6 +34,7 @@ FAMILIES = (
     "segments",
     "correlation",
     "topics",
+    "bitext",
 )
 
 #: How a run's figure comes from those of its queries. mean: of the queries for which it is defined (not NaN);

@@ -47,7 +47,16 @@ MEASURES = [
     "nauc(of=ndcg@3,by=max)", "nauc(of=map,by=std)", "nauc(of=mrr,by=diff1)", "spearman", "pearson",
 ]  # fmt: skip
 #: those that need more than scores and grades by id
-OTHERS = ["hole@3", "alpha_ndcg@5", "err_ia@5", "st_recall@5", "p_mrr", "min_distance@3", "topic_f1"]
+OTHERS = [
+    "hole@3",
+    "alpha_ndcg@5",
+    "err_ia@5",
+    "st_recall@5",
+    "p_mrr",
+    "min_distance@3",
+    "topic_f1",
+    "bitext_f1",
+]
 UNBOUNDED = ("dcg", "hits", "utility", "num_", "nauc", "p_mrr", "min_distance", "rbp(p=0.9,gain=grade")
 #: 1 for a run that ranks all judged documents by their grade
 IDEAL = [

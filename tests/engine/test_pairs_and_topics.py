@@ -55,6 +55,11 @@ def test_several_documents_of_a_query_are_pairs_of_their_own() -> None:
     assert evaluate(hits, qrels, ["spearman"]).mean["spearman"] == 1.0
 
 
+def test_bitexts_need_the_documents_places() -> None:
+    with pytest.raises(InputError, match="bitext_f1 needs the documents' places"):
+        evaluate({"q": {"a": 1.0}}, {"q": {"a": 1}}, ["bitext_f1"])
+
+
 @pytest.mark.parametrize("name", ["spearman@10", "topic_f1(average=mean)", "spearman(rel=2)"])
 def test_names_that_mean_nothing(name: str) -> None:
     with pytest.raises(InputError):
@@ -79,6 +84,31 @@ def test_topics_are_scored_as_classes(seed: int, topics: int, documents: int) ->
         labels = list(range(topics))
         expected = f1_score(classes, predicted, average=average, labels=labels, zero_division=0)
         assert value == pytest.approx(expected, abs=1e-12)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 12))
+def test_bitexts_are_scored_as_mteb_scores_them(seed: int, queries: int, documents: int) -> None:
+    """mteb's bitext mining: f1_score of the places of first hits, weighted; accuracy is recall@1."""
+    rng = np.random.default_rng(seed)
+    values = rng.permutation(queries * documents).reshape(queries, documents).astype(np.float32)
+    gold = rng.integers(0, documents, queries)
+    order = np.argsort(-values, axis=1)
+    ranked = Run(order, np.take_along_axis(values, order, axis=1))
+    qrels = Qrels.from_triples(
+        np.arange(queries), gold, np.ones(queries), queries=queries, corpus_size=documents
+    )
+    names = [parse("bitext_f1"), parse("recall@1")]
+    found = score(ranked, qrels, names, query_ids=[str(q) for q in range(queries)])
+    expected = f1_score(gold, values.argmax(axis=1), average="weighted", zero_division=0)
+    assert found.means[0] == pytest.approx(expected, abs=1e-12)
+    if len(set(gold)) == queries:
+        assert (found.values[:, 0] <= found.values[:, 1]).all()
+
+
+def test_bitexts_without_hits() -> None:
+    qrels = Qrels.from_triples(np.arange(2), np.arange(2), np.ones(2), queries=2, corpus_size=2)
+    found = score(Run.empty(2, 0), qrels, [parse("bitext_f1")], query_ids=["a", "b"])
+    assert found.means.tolist() == [0.0]
 
 
 def test_topics_of_documents_that_no_query_finds() -> None:
@@ -155,3 +185,15 @@ def read_run(output: Path) -> dict[str, float]:
         assert query == document, "a pair's own document alone"
         found[query] = float(value)
     return found
+
+
+def test_every_language_of_the_queries_has_a_figure() -> None:
+    from seekbench.query_info import QueryInfo
+
+    ids = [f"q{i}" for i in range(40)]
+    info = QueryInfo(
+        {name: {q: f"x{i % 20:02d}" for i, q in enumerate(ids)} for name in ("language", "kind")}
+    )
+    qrels = Qrels.from_triples(np.arange(40), np.arange(40), np.ones(40), queries=40, corpus_size=40)
+    assert len(info.slices("language", ids, qrels)) == 20
+    assert len(info.slices("kind", ids, qrels)) == 13, "twelve, and the others"

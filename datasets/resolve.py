@@ -65,13 +65,17 @@ def resolve(entry: DatasetSpec | Any, *, base: Path | None = None, any_split: bo
     card: Card | None = None
     if isinstance(spec, NamedSpec):
         card = catalogue.card(spec.name)
-        if card.subsets:
-            raise InputError(
-                f"'{card.id}' has {len(card.subsets)} subsets, of which one is needed here",
-                where="name", remedy=f"e.g. {card.id}:{next(iter(card.subsets))}",
-            )  # fmt: skip
     elif isinstance(spec, CardSpec):
         card = catalogue.read_card(spec.card)
+        card = card if spec.subset is None else card.of(spec.subset)
+    if card is not None and card.subsets:
+        first = next(iter(card.subsets))
+        named = isinstance(spec, NamedSpec)
+        raise InputError(
+            f"'{card.id}' has {len(card.subsets)} subsets, of which one is needed here",
+            where="name" if named else "card",
+            remedy=f"e.g. {card.id}:{first}" if named else f"e.g. subset: {first}",
+        )
     source, name = _source(spec, card)
     cut = spec.limit_documents if card and card.source.format == "pydocs" else None
     return DatasetSpec(
@@ -208,7 +212,7 @@ def _source(spec: Spec, card: Card | None, get: str = "") -> tuple[Source, str]:
     assert card is not None  # a named spec
     origin = card.source
     split = spec.split if spec.split in card.splits else card.default_split
-    brought = spec.path if isinstance(spec, NamedSpec) else None
+    brought = spec.path if isinstance(spec, NamedSpec | CardSpec) else None
     if origin.format == "folder":
         return _source(_folder_of(card, brought, split), None, get=origin.get or "")[0], card.id
     if brought is not None:

@@ -353,9 +353,12 @@ class HubSpec(_Spec):
 
 
 class CardSpec(_Spec):
-    """A card of the user's own, e.g. `{card: ./mine.yaml}`; `seekbench new dataset FOLDER` writes one."""
+    """A card of the user's own, e.g. `{card: ./mine.yaml}`; `seekbench new dataset FOLDER` writes one. subset: of
+    a card that has some. path: the folder with the files of a card that does not say where they are."""
 
     card: Path
+    subset: str | None = None
+    path: Path | None = None
 
 
 class IrdsSpec(_Spec):
@@ -389,8 +392,10 @@ def _kind(value: Any) -> str | None:
         if isinstance(value, model):
             return kind
     found = [k for k in KINDS if isinstance(value, dict) and k in value]
-    # The path of a named one is where the data are that the user brings.
-    return found[0] if len(found) == 1 or found == ["name", "path"] else None
+    # The path beside a name or a card is where the data are that the user brings.
+    if len(found) == 2 and "path" in found and ("name" in found or "card" in found):
+        found.remove("path")
+    return found[0] if len(found) == 1 else None
 
 
 #: The type of an entry, for the run config's schema.
@@ -442,7 +447,7 @@ def _fields(value: Any) -> list[str]:
 def below(spec: Spec, base: Path) -> Spec:
     """The spec with relative paths taken from `base` (the folder of the config that holds it)."""
     changes: dict[str, Any] = {}
-    if isinstance(spec, PathSpec | NamedSpec) and spec.path is not None:
+    if isinstance(spec, PathSpec | NamedSpec | CardSpec) and spec.path is not None:
         changes["path"] = _from(base, spec.path)
     if isinstance(spec, CardSpec):
         changes["card"] = _from(base, spec.card)

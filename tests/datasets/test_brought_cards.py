@@ -117,6 +117,42 @@ def test_one_dataset_is_needed(tmp_path: Path) -> None:
         load({"name": "stsb", "path": tmp_path})
 
 
+def test_cards_of_ones_own_are_brought_to(tmp_path: Path) -> None:
+    """With subsets, splits of their own, and data that are elsewhere."""
+    card = """
+id: mine
+title: pairs of mine
+source:
+  format: folder
+  get: ask me
+  layout: tables
+  tables:
+    documents: {files: "<subset>.<split>.jsonl", id: "{#}", text: two}
+    queries: {files: "<subset>.<split>.jsonl", id: "{#}", text: one}
+    qrels: {<split>: {files: "<subset>.<split>.jsonl", query: "{#}", document: "{#}", grade: "<grade>"}}
+splits: [test, dev]
+default_split: test
+languages: [en]
+task: retrieval
+licence: mine
+citation: none
+verified: "no"
+subsets: {de: {language: de, values: {grade: score}}, en: {values: {grade: other}}}
+"""
+    put(tmp_path, {"mine.yaml": card, "there/de.dev.jsonl": lines([{"one": "a", "two": "b", "score": 2}])})
+    entry = {"card": "./mine.yaml", "path": "./there", "subset": "de", "split": "dev"}
+    (spec,) = catalogue.parse(entry, base=tmp_path)
+    assert (spec.id, spec.language) == ("mine:de", "de")
+    assert judged(load(spec)) == {("0", "0", 2)}
+    for entry, said in (
+        ({"card": "./mine.yaml", "path": "./there"}, r"'mine' has 2 subsets.*subset: de"),
+        ({"card": "./mine.yaml", "path": "./there", "subset": "fr"}, "no subset 'fr'"),
+        ({"card": "./mine.yaml", "subset": "de"}, "takes data that you bring: ask me"),
+    ):
+        with pytest.raises(InputError, match=said):
+            catalogue.parse(entry, base=tmp_path)
+
+
 def test_suites_of_the_catalogue_stay_apart() -> None:
     assert not set(suites.names()) & set(catalogue.names())
 

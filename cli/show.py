@@ -41,7 +41,7 @@ def show(
     from seekbench.retrievers import registry
 
     found = False
-    if name in catalogue.names():
+    if catalogue.is_known(name) and not mteb_tasks.is_name(name):
         typer.echo(catalogue.card_text(name))
         found = True
     if mteb_tasks.is_name(name):

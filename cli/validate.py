@@ -35,6 +35,9 @@ def validate(
         ),
     ] = None,
     leakage: Annotated[bool, typer.Option(help="Datasets: look for leakage across splits.")] = True,
+    path: Annotated[
+        Path | None, typer.Option(help="Datasets by name whose data you bring: the folder they are in.")
+    ] = None,
 ) -> None:
     """Check a config or a dataset. Errors exit with 2, warnings don't.
 
@@ -59,7 +62,7 @@ def validate(
         example = "e.g. seekbench validate dataset ./my-collection"
         raise InputError("name a config, or `dataset PATH`", remedy=near or example)
     if kind == "dataset":
-        _dataset(name, json_, leakage, offline, embed)
+        _dataset(name, json_, leakage, offline, embed, path)
     else:
         _config(name, set_ or [], json_, data)
 
@@ -98,12 +101,15 @@ def _config(name: str, overrides: list[str], json_: bool, data: bool) -> None:
     )
 
 
-def _dataset(name: str, json_: bool, leakage: bool, offline: bool, embed: str | None) -> None:
+def _dataset(
+    name: str, json_: bool, leakage: bool, offline: bool, embed: str | None, path: Path | None
+) -> None:
     from seekbench.datasets.validate import validate as check
     from seekbench.progress import NoProgress, PlainProgress, RichProgress
 
     progress = NoProgress() if json_ else RichProgress() if common.is_terminal() else PlainProgress()
-    result = check(name, progress=progress, leakage=leakage, offline=offline, embed=_encoder(embed, offline))
+    entry = name if path is None else {"name": name, "path": path}
+    result = check(entry, progress=progress, leakage=leakage, offline=offline, embed=_encoder(embed, offline))
     if json_:
         import json
         from dataclasses import asdict

@@ -276,12 +276,14 @@ class _Side:
                     remedy="remove the white space, or the duplicate",
                 )
 
-    def identical(self) -> int:
-        """Reports records whose title and text equal an earlier one's; returns how many there are."""
+    def identical(self, *, quiet: bool = False) -> int:
+        """Reports records whose title and text equal an earlier one's, unless quiet; returns how many there are."""
         hashes = np.frombuffer(self.hashes, dtype=np.int64) if len(self) else np.empty(0, np.int64)
         by = np.argsort(hashes, kind="stable")
         later = np.flatnonzero(hashes[by][1:] == hashes[by][:-1]) + 1
         rows = np.sort(by[later])
+        if quiet:
+            return len(rows)
         # Only the shown ones are looked up; a stable sort makes the predecessor an earlier row.
         position = {int(by[at]): int(by[at - 1]) for at in later} if len(later) <= 100_000 else {}
         for row in rows[: self.report.shown].tolist():
@@ -350,7 +352,7 @@ class Builder:
         self._queries = _Side(folder / "queries.arrow", "query", self.report, optional=("metadata",))
         self._splits: dict[str, _Split] = {}
         self._candidates: _Table | None = None
-        self._float_grades: set[str] = set()
+        self._scaled: set[str] = set()
 
     def document(
         self,
@@ -417,6 +419,10 @@ class Builder:
             self._splits[split] = _Split(self.folder / f"judgments.{split}.tmp")
         self._splits[split].add(query_id, doc_id, number, where, line)
 
+    def scaled(self, split: str) -> None:
+        """Says that the grades of a split are real numbers in whole parts: none of them means not relevant."""
+        self._scaled.add(split)
+
     def candidates(self, query_id: str, doc_ids: Sequence[str]) -> None:
         """The only documents that may be retrieved for a query, in addition to those that it was given before."""
         if self._candidates is None:
@@ -436,7 +442,8 @@ class Builder:
         """
         document_ids = self._documents.finish()
         query_ids = self._queries.finish()
-        identical = self._documents.identical()
+        # Pairs with a gold value are scored, not ranked: equal texts stand in several.
+        identical = self._documents.identical(quiet=set(self._splits) <= self._scaled)
         self._empty_documents()
         for side, what in ((self._documents, "documents"), (self._queries, "queries")):
             if not len(side) and not self.report.errors:
@@ -593,7 +600,8 @@ class Builder:
         positive = np.zeros(len(query_ids), dtype=bool)
         positive[query_rows[grades > 0]] = True
         asked = np.unique(query_rows)
-        self._without_positive(name, split, asked[~positive[asked]], len(asked), query_ids)
+        if name not in self._scaled:
+            self._without_positive(name, split, asked[~positive[asked]], len(asked), query_ids)
         with pa.ipc.new_file(
             str(self.folder / f"qrels.{name}.arrow"),
             schema := pa.schema([("query_row", pa.int64()), ("doc_row", pa.int64()), ("grade", pa.int32())]),

@@ -54,19 +54,25 @@ def listing() -> list[tuple[str, str]]:
 
 
 def is_known(name: str) -> bool:
-    """Whether a name is that of one dataset: of a card, or a task of MTEB."""
+    """Whether a name is that of one dataset: of a card, one subset of a card, or a task of MTEB."""
     from seekbench.datasets import mteb_tasks
 
-    return name in _files() or (mteb_tasks.is_name(name) and mteb_tasks.is_one(name))
+    if mteb_tasks.is_name(name):
+        return mteb_tasks.is_one(name)
+    base, colon, subset = name.partition(":")
+    return base in _files() and (subset in card(base).subsets if colon else True)
 
 
 def expanded(name: str) -> list[str]:
-    """The datasets that a name means: itself, a suite's, or the subsets of a task of MTEB. Raises InputError for an
-    unknown name, with the nearest one."""
+    """The datasets that a name means: itself, a suite's, or the subsets of a card or a task of MTEB. Raises InputError
+    for an unknown name, with the nearest one."""
     from seekbench.datasets import mteb_tasks, suites
 
-    if name in _files():
-        return [name]
+    base, colon, _ = name.partition(":")
+    if base in _files() and not mteb_tasks.is_name(name):
+        if colon:
+            return [card(name).id]
+        return [f"{name}:{subset}" for subset in card(name).subsets] or [name]
     if name in suites.names():
         return suites.suite(name).datasets
     if mteb_tasks.is_name(name):
@@ -86,7 +92,6 @@ ALSO = {
     "locov1": "loco",
     "shopping-queries": "esci",
     "lareqa": "xquad-r",
-    "xquad": "mteb/XQuADRetrieval",
 }
 #: Datasets that are asked for and can't be had, and why.
 ABSENT = {
@@ -120,8 +125,9 @@ def _plain(name: str) -> str:
 
 
 def path_of(name: str) -> Path:
-    """The card's file. Raises InputError for an unknown name, with the nearest one."""
+    """The card's file, also of a subset's name. Raises InputError for an unknown name, with the nearest one."""
     files = _files()
+    name = name.partition(":")[0]
     if name not in files:
         raise InputError(f"there is no dataset '{name}'", remedy=did_you_mean(name, files))
     return files[name]
@@ -129,7 +135,8 @@ def path_of(name: str) -> Path:
 
 @cache
 def card(name: str) -> Card:
-    """The card of a name, checked. Raises InputError for an unknown name or a broken card."""
+    """The card of a name, checked; of `card:subset`, the card of that subset. Raises InputError for an unknown name or
+    a broken card."""
     import yaml
     from pydantic import ValidationError
 
@@ -138,6 +145,9 @@ def card(name: str) -> Card:
 
     if mteb_tasks.is_name(name):
         return mteb_tasks.card(name)
+    base, colon, subset = name.partition(":")
+    if colon:
+        return card(base).of(subset)
     path = path_of(name)
     try:
         found = Card.model_validate(yaml.load(path.read_bytes(), yaml.CSafeLoader))

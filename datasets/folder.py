@@ -110,7 +110,8 @@ def open_dataset(
     holds such a list (BRIGHT: `excluded_ids`). Pairs of a list whose query the split lacks, or whose document
     the corpus lacks, are left out, counted in `source["exclusion"]` and warned of.
     candidates: the only documents of each query: {query id: ids of documents}, or where to find them; `none` to search
-    the whole corpus of a collection that brings candidates; None: those that it brings, if it does.
+    the whole corpus of a collection that brings candidates; `judged`: those that are judged for the query; None: those
+    that it brings, if it does.
     relevance_level: the lowest grade that counts as relevant for measures of binary relevance.
     limit: the first so many queries. limit_documents: that many documents, the judged ones of the kept
     queries before all others (so at least as many as those are). Both mark the dataset: `source["limited"]`.
@@ -168,7 +169,7 @@ def open_dataset(
         exclusion = listed.exclusion(queries, corpus)
         described["exclusion"] = listed.counts(len(exclusion))
         warnings += listed.warnings(split)
-    own = _candidates_of(candidates, collection, queries, corpus, warnings)
+    own = _candidates_of(candidates, collection, queries, corpus, qrels, warnings)
     for text in warnings:
         on_warning(text)
     return Dataset(
@@ -334,12 +335,17 @@ def _candidates_of(
     collection: Collection,
     queries: Records,
     corpus: Records,
+    qrels: Qrels,
     warnings: list[str],
 ) -> Candidates | None:
     """The candidates of these queries, as rows of this corpus; warnings are added to."""
     kind = "list"
-    if isinstance(wanted, str) or (wanted is None and not collection.facts.get("candidates")):
+    if wanted == "none" or (wanted is None and not collection.facts.get("candidates")):
         return None
+    if wanted == "judged":
+        there = qrels.doc_rows < len(corpus)
+        return Candidates("judged", qrels.query_rows()[there], qrels.doc_rows[there])
+    assert not isinstance(wanted, str)
     if wanted is None:
         table = pa.ipc.open_file(str(collection.folder / "candidates.arrow")).read_all()
         query_rows = _rows_of_column(table.column("query_id"), queries)

@@ -14,7 +14,6 @@ from seekbench.datasets.spec import (
     TREC_OPTIONS,
     CandidateList,
     Card,
-    CardSource,
     CardSpec,
     ExcludeList,
     HubSpec,
@@ -71,6 +70,15 @@ def resolve(entry: DatasetSpec | Any, *, base: Path | None = None, any_split: bo
         card = catalogue.card(spec.name)
     elif isinstance(spec, CardSpec):
         card = catalogue.read_card(spec.card)
+        card = card if spec.subset is None else card.of(spec.subset)
+    if card is not None and card.subsets:
+        first = next(iter(card.subsets))
+        named = isinstance(spec, NamedSpec)
+        raise InputError(
+            f"'{card.id}' has {len(card.subsets)} subsets, of which one is needed here",
+            where="name" if named else "card",
+            remedy=f"e.g. {card.id}:{first}" if named else f"e.g. subset: {first}",
+        )
     source, name = _source(spec, card)
     cut = spec.limit_documents if card and card.source.format == "pydocs" else None
     return DatasetSpec(
@@ -85,8 +93,7 @@ def resolve(entry: DatasetSpec | Any, *, base: Path | None = None, any_split: bo
         main_metric=spec.main_metric or (card.main_metric if card else "ndcg@10"),
         relevance_level=spec.relevance_level or (card.relevance_level if card else 1),
         card=card,
-        is_local=isinstance(spec, PathSpec)
-        or (card is not None and card.source.format in ("folder", "local")),
+        is_local=isinstance(spec, PathSpec) or (card is not None and card.source.format == "folder"),
         limit=spec.limit,
         limit_documents=spec.limit_documents if cut is None else None,
         limited_source=cut,
@@ -97,7 +104,7 @@ def resolve(entry: DatasetSpec | Any, *, base: Path | None = None, any_split: bo
 def _candidates(spec: Spec, card: Card | None) -> str | CandidateList | None:
     """Those of the card; a file of it lies in the folder of the data."""
     found = card.candidates if card else None
-    folder = spec.folder if isinstance(spec, NamedSpec) else None
+    folder = spec.path if isinstance(spec, NamedSpec | CardSpec) else None
     if folder is not None and isinstance(found, CandidateList) and found.file is not None:
         return CandidateList(file=folder / found.file)
     return found
@@ -158,8 +165,8 @@ def _split(spec: Spec, card: Card | None, source: Source, any_split: bool) -> st
     return chosen
 
 
-def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
-    """The source of a spec, and its name in results."""
+def _source(spec: Spec, card: Card | None, get: str = "") -> tuple[Source, str]:
+    """The source of a spec, and its name in results. get: how a card's files are got."""
     if isinstance(spec, PathSpec):
         try:
             folder = spec.path.expanduser()
@@ -172,8 +179,8 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
             from seekbench.datasets.formats.tables import Tables
 
             if not folder.is_dir():
-                raise InputError(f"{folder} is no folder", where="path")
-            return Tables(folder, spec.tables), folder.resolve().name
+                raise InputError(f"{folder} is no folder", where="path", remedy=get)
+            return Tables(folder, spec.tables, get=get), folder.resolve().name
         kind = spec.format if spec.format != "auto" else "trec" if given else sniff(folder)
         if kind == "trec":
             from seekbench.datasets.formats.trec import Trec
@@ -203,13 +210,11 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
     if isinstance(spec, HubSpec) and spec.tables is not None:
         from seekbench.datasets.formats.hub_tables import HubTables
 
-        return (
-            HubTables(
-                spec.hub, spec.tables, revision=spec.revision, qrels_repo=spec.qrels_repo,
-                qrels_revision=spec.qrels_revision,
-            ),
-            spec.hub,
+        hub_tables = HubTables(
+            spec.hub, spec.tables, revision=spec.revision, qrels_repo=spec.qrels_repo,
+            qrels_revision=spec.qrels_revision,
         )  # fmt: skip
+        return hub_tables, spec.hub
     if isinstance(spec, HubSpec):
         from seekbench.datasets.formats.hub import Hub
 
@@ -224,20 +229,19 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
         return hub, spec.hub + (f"/{spec.subset}" if spec.subset else "")
     assert card is not None  # a named spec
     origin = card.source
-    brought = spec.folder if isinstance(spec, NamedSpec) else None
-    if origin.format == "local":
-        return _brought(card, brought), card.id
+    split = spec.split if spec.split in card.splits else card.default_split
+    brought = spec.path if isinstance(spec, NamedSpec | CardSpec) else None
+    if origin.format == "folder":
+        return _source(_folder_of(card, brought, split), None, get=origin.get or "")[0], card.id
     if brought is not None:
         raise InputError(
-            f"the data of '{card.id}' are fetched", where="folder",
-            remedy="leave it out; a folder of your own is {path: …}",
+            f"the data of '{card.id}' come from elsewhere", where="path",
+            remedy="leave 'path' out; a folder of your own is `{path: …}`",
         )  # fmt: skip
     if origin.irds is not None:
         from seekbench.datasets.formats.irds import IrDatasets
 
         return IrDatasets(origin.irds, split=card.default_split), card.id
-    if origin.path is not None:
-        return _laid_out(origin, origin.path), card.id
     if origin.format == "pydocs":
         from seekbench.datasets.formats.pydocs import PyDocs
 
@@ -246,11 +250,11 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
         from seekbench.datasets.formats.hub import Hub
 
         assert origin.repo is not None  # the card was checked
-        if origin.tables is not None:
+        if (layout := card.layout(split)) is not None:
             from seekbench.datasets.formats.hub_tables import HubTables
 
             tables = HubTables(
-                origin.repo, origin.tables, revision=origin.revision, qrels_repo=origin.qrels_repo,
+                origin.repo, layout, revision=origin.revision, qrels_repo=origin.qrels_repo,
                 qrels_revision=origin.qrels_revision,
             )  # fmt: skip
             return tables, card.id
@@ -260,35 +264,29 @@ def _source(spec: Spec, card: Card | None) -> tuple[Source, str]:
             qrels_repo=origin.qrels_repo,
             qrels_revision=origin.qrels_revision,
             subset=origin.subset,
-            only_split=(spec.split or card.default_split) if origin.per_split else None,
+            only_split=split if origin.per_split else None,
         )
         return hub, card.id
     raise InputError(f"the card '{card.id}' has no source that a card may have")
 
 
-def _brought(card: Card, folder: Path | None) -> Source:
-    """The source of a card whose data can't be fetched, in a folder that the user names."""
+def _folder_of(card: Card, given: Path | None, split: str) -> PathSpec:
+    """Where a card's folder is: as it says, or where the user has brought it."""
     origin = card.source
-    if folder is None:
+    if origin.path is not None and given is not None:
+        raise InputError(f"'{card.id}' says where its data are: leave 'path' out", where="path")
+    path = origin.path or given
+    if path is None:
         raise InputError(
-            f"the data of '{card.id}' can't be fetched: {origin.obtain}", where="folder",
-            remedy=f"then name their folder: {{name: {card.id}, folder: PATH}}",
+            f"'{card.id}' takes data that you bring: {origin.get}", where="path",
+            remedy=f"then say where they are: {{name: {card.id}, path: FOLDER}}",
         )  # fmt: skip
-    if not folder.is_dir():
+    if given is not None and not path.is_dir():
         raise InputError(
-            f"{folder} {'is no folder' if folder.exists() else 'does not exist'}", where="folder",
-            remedy=f"'{card.id}' needs: {origin.obtain}",
+            f"{path} {'is no folder' if path.exists() else 'does not exist'}", where="path",
+            remedy=f"'{card.id}' needs: {origin.get}",
         )  # fmt: skip
-    return _laid_out(origin, folder)
-
-
-def _laid_out(origin: CardSource, folder: Path) -> Source:
-    """The source of a folder in a card's layout."""
-    if origin.layout == "lareqa":
-        from seekbench.datasets.formats.lareqa import Lareqa
-
-        return Lareqa(folder)
-    return _source(PathSpec(path=folder, format=origin.layout, tables=origin.tables), None)[0]
+    return PathSpec(path=path, format=origin.layout, tables=card.layout(split))
 
 
 def _archived(path: Path, given: Mapping[str, Any]) -> tuple[Source, str]:

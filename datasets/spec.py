@@ -8,6 +8,8 @@ or an archive of one), `hub` (a hub repository), `url` (an archive at an address
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -79,21 +81,25 @@ class CandidateList(_Model):
         return self
 
 
-#: None: those that the collection itself brings, if it does.
-Among = Literal["none"] | CandidateList
+#: None: those that the collection itself brings, if it does. judged: the documents that are judged for the query
+#: (pairs with a gold value; re-ranking of what was pooled).
+Among = Literal["none", "judged"] | CandidateList
 
 
 class RowsOf(_Model):
-    """Rows of tables (`formats.tables`). files: names or patterns, below the folder or repository. where: columns and
-    the value, or values, that a row must have. columns, separator: of a CSV or TSV file without header, or of another
-    separator. at: of a JSON file, where its array is. group, take: of the rows of one file with one value of `group`,
-    the first alone, or the rest."""
+    """Rows of tables (`formats.tables`). files: names or patterns, below the folder or repository; `{name}` in one is a
+    part of the name, which becomes a column. where: columns and the value, or values, that a row must have. columns,
+    separator: of a CSV or TSV file without header, or of another separator. at: of a JSON file, where its array is;
+    `*` in it goes through all elements (`data.*.paragraphs`). kind: where a file's name does not say it;
+    `text` has a column `line`. group, take: of the rows of one file with one value of `group`, the first alone, or the
+    rest."""
 
     files: str | tuple[str, ...]
     where: dict[str, str | int | bool | tuple[str | int, ...]] = Field(default_factory=dict)
     columns: tuple[str, ...] | None = None
     separator: str | None = Field(default=None, min_length=1, max_length=1)
     at: str | None = None
+    kind: Literal["json", "lines", "csv", "tsv", "text", "parquet"] | None = None
     group: str | None = None
     take: Literal["first", "rest"] | None = None
 
@@ -108,54 +114,136 @@ class RowsOf(_Model):
         return (self.files,) if isinstance(self.files, str) else self.files
 
 
-class DocumentRows(RowsOf):
-    """id, title, text: columns or templates of them. keep: columns that become metadata; all, if not stated. first: of
-    rows with one id only the first counts (else that is an error)."""
+class _TextRows(RowsOf):
+    """Documents or queries. id, text: columns or templates of them. keep: columns that become metadata; all, if not
+    stated. first: of rows with one id only the first counts (else that is an error). extract: a regular expression
+    whose group is the text, where a column holds more than that."""
 
     id: str = "_id"
+    text: str = "text"
+    keep: tuple[str, ...] | None = None
+    first: bool = False
+    extract: str | None = None
+
+    @field_validator("extract")
+    @classmethod
+    def _expression(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                groups = re.compile(value).groups
+            except re.error as error:
+                raise ValueError(f"is no regular expression: {error}") from error
+            if groups != 1:
+                raise ValueError(f"has {groups} groups; the one that is the text must be its only one")
+        return value
+
+
+class DocumentRows(_TextRows):
+    """title: a column or template, too."""
+
     title: str | None = None
-    text: str = "text"
-    keep: tuple[str, ...] | None = None
-    first: bool = False
 
 
-class QueryRows(RowsOf):
-    """As of documents. candidates: a column with the only documents of the query."""
+class QueryRows(_TextRows):
+    """candidates: a column with the only documents of the query."""
 
-    id: str = "_id"
-    text: str = "text"
-    keep: tuple[str, ...] | None = None
-    first: bool = False
     candidates: str | None = None
 
 
+class Span(_Model):
+    """Columns: a place in a text (`offset`), and the begin and end of each of its parts (`spans`)."""
+
+    offset: str
+    spans: str
+
+
+class Labels(_Model):
+    """What a row's labels are: a column with one or a list of them, or the columns whose names a regular expression
+    describes and whose value is 1."""
+
+    column: str | None = None
+    columns: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Labels:
+        if (self.column is None) == (self.columns is None):
+            raise ValueError("give either 'column' or 'columns'")
+        if self.columns is not None:
+            try:
+                re.compile(self.columns)
+            except re.error as error:
+                raise ValueError(f"'columns' is no regular expression: {error}") from error
+        return self
+
+
 class JudgmentRows(RowsOf):
-    """query, document: columns or templates; a document's may be a list of ids, or an object of ids and grades.
-    grade: a column, or one number for all rows. grades: words and their numbers."""
+    """query, document: columns or templates; a document's may be a list of ids, an object of ids and grades, or hold a
+    list in its template. grade: a column, or one number for all rows. grades: words and their numbers. first: of rows
+    with one pair only the first counts (else that is an error). scale: grades are real numbers, kept as whole ones of
+    this many parts: 1000 for gold values of three decimals. rounded: decimals beyond that are rounded (else an error).
+    span: the number of the part that holds a place, as `{span}` (the sentence that holds an answer). labels: instead of
+    `document`, all documents are relevant that share a label with the row (a patent's classes)."""
 
     query: str = "query-id"
     document: str = "corpus-id"
     grade: str | int = "score"
     grades: dict[str, int] = Field(default_factory=dict)
+    first: bool = False
+    scale: PositiveInt | None = None
+    rounded: bool = False
+    span: Span | None = None
+    labels: Labels | None = None
+
+    @model_validator(mode="after")
+    def _scaled(self) -> JudgmentRows:
+        if self.labels is not None and "document" in self.model_fields_set:
+            raise ValueError("give either 'document' or 'labels'")
+        if self.scale is not None and (self.grades or isinstance(self.grade, int)):
+            raise ValueError("'scale' is for a column of numbers")
+        if self.rounded and self.scale is None:
+            raise ValueError("'rounded' goes with 'scale'")
+        return self
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, list | tuple) and not value:
+        raise ValueError("the list of parts is empty")
+    return [value] if isinstance(value, dict | RowsOf) else value
+
+
+#: One part, or a list of them.
+Documents = Annotated[
+    tuple[DocumentRows, ...],
+    BeforeValidator(_listed, json_schema_input_type=DocumentRows | list[DocumentRows]),
+]
+Questions = Annotated[
+    tuple[QueryRows, ...], BeforeValidator(_listed, json_schema_input_type=QueryRows | list[QueryRows])
+]
+Judgments = Annotated[
+    tuple[JudgmentRows, ...],
+    BeforeValidator(_listed, json_schema_input_type=JudgmentRows | list[JudgmentRows]),
+]
 
 
 class TablesLayout(_Model):
-    """What of which tables are documents, queries, and the judgments of each split."""
+    """What of which tables are documents, queries, and the judgments of each split: one part each, or a list of parts
+    where tables differ. spaces: what white space in ids becomes (run files separate by it)."""
 
-    documents: DocumentRows
-    queries: QueryRows
-    qrels: dict[str, JudgmentRows] = Field(min_length=1)
+    documents: Documents
+    queries: Questions
+    qrels: dict[str, Judgments] = Field(min_length=1)
+    spaces: str | None = Field(default=None, pattern=r"^[^\s\x00-\x1f]{1,8}$")
 
     @property
     def parts(self) -> list[RowsOf]:
-        return [self.documents, self.queries, *self.qrels.values()]
+        return [*self.documents, *self.queries, *(part for parts in self.qrels.values() for part in parts)]
 
 
 class _Spec(_Model):
     """What all kinds have. id: the name in results, if not the card's, the folder's or the repository's.
     relevance_level: the lowest grade that counts as relevant for measures of binary relevance that name none."""
 
-    id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")
+    id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]*$")
     split: str | None = None
     template: str | None = None
     query_template: str | None = None
@@ -181,11 +269,12 @@ class _Spec(_Model):
 
 
 class NamedSpec(_Spec):
-    """A dataset of the catalogue, e.g. `{name: beir/scifact, split: test}`, a suite (`beir`), or a task of MTEB
-    (`mteb/SciFact`, `mteb/MIRACLRetrieval:de`). folder: where its data are, of a card whose data can't be fetched."""
+    """A dataset of the catalogue, e.g. `{name: beir/scifact, split: test}`, one subset of it (`tatoeba:deu`), a suite
+    (`beir`), or a task of MTEB (`mteb/SciFact`, `mteb/MIRACLRetrieval:de`). path: the folder with the files of a card
+    whose data the user brings."""
 
     name: str
-    folder: Path | None = None
+    path: Path | None = None
 
     @field_validator("name")
     @classmethod
@@ -276,9 +365,12 @@ class HubSpec(_Spec):
 
 
 class CardSpec(_Spec):
-    """A card of the user's own, e.g. `{card: ./mine.yaml}`; `seekbench new dataset FOLDER` writes one."""
+    """A card of the user's own, e.g. `{card: ./mine.yaml}`; `seekbench new dataset FOLDER` writes one. subset: of
+    a card that has some. path: the folder with the files of a card that does not say where they are."""
 
     card: Path
+    subset: str | None = None
+    path: Path | None = None
 
 
 class IrdsSpec(_Spec):
@@ -312,6 +404,9 @@ def _kind(value: Any) -> str | None:
         if isinstance(value, model):
             return kind
     found = [k for k in KINDS if isinstance(value, dict) and k in value]
+    # The path beside a name or a card is where the data are that the user brings.
+    if len(found) == 2 and "path" in found and ("name" in found or "card" in found):
+        found.remove("path")
     return found[0] if len(found) == 1 else None
 
 
@@ -364,10 +459,8 @@ def _fields(value: Any) -> list[str]:
 def below(spec: Spec, base: Path) -> Spec:
     """The spec with relative paths taken from `base` (the folder of the config that holds it)."""
     changes: dict[str, Any] = {}
-    if isinstance(spec, PathSpec):
+    if isinstance(spec, PathSpec | NamedSpec | CardSpec) and spec.path is not None:
         changes["path"] = _from(base, spec.path)
-    if isinstance(spec, NamedSpec) and spec.folder is not None:
-        changes["folder"] = _from(base, spec.folder)
     if isinstance(spec, CardSpec):
         changes["card"] = _from(base, spec.card)
     if isinstance(spec.exclude, ExcludeList) and spec.exclude.file is not None:
@@ -389,15 +482,14 @@ def _from(base: Path, path: Path) -> Path:
 
 class CardSource(_Model):
     """Where a card's collection comes from: the format's name and what it takes. Of a folder: its path, from the card's
-    own place, its layout, and the sha256 of its files, which are refused where they differ. Of data that can't be
-    fetched (`local`): the layout of the folder that the user names, and how to come by it (`obtain`). irds: the id of
-    the package ir_datasets."""
+    own place, its layout, and the sha256 of its files, which are refused where they differ. get: of a folder without a
+    path, which the user brings: one line that says how to get it. irds: an id of the package ir_datasets."""
 
-    format: Literal["pydocs", "hub", "folder", "local", "irds"]
+    format: Literal["pydocs", "hub", "folder", "irds"]
     path: Path | None = None
-    layout: Literal["auto", "beir", "trec", "tables", "lareqa"] = "auto"
-    obtain: str | None = None
+    get: str | None = None
     irds: str | None = None
+    layout: Literal["auto", "beir", "trec", "tables"] = "auto"
     checksums: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(default_factory=dict)
     tables: TablesLayout | None = None
     repo: str | None = None
@@ -411,10 +503,12 @@ class CardSource(_Model):
 
     @model_validator(mode="after")
     def _pinned(self) -> CardSource:
-        if (self.format == "folder") != (self.path is not None):
-            raise ValueError("'format: folder' and 'path' come together")
-        if (self.format == "local") != (self.obtain is not None):
-            raise ValueError("'format: local' and 'obtain' come together")
+        if (self.format == "folder") != (self.path is not None or self.get is not None):
+            raise ValueError("'format: folder' has a 'path', or 'get', which says how to come by it")
+        if self.path is not None and self.get is not None:
+            raise ValueError("a folder with a 'path' is there: leave out 'get'")
+        if self.format == "folder" and (self.layout == "tables") != (self.tables is not None):
+            raise ValueError("'layout: tables' and 'tables' come together")
         if (self.format == "irds") != (self.irds is not None):
             raise ValueError("'format: irds' and 'irds' come together")
         if self.format == "hub" and (self.repo is None or self.revision is None):
@@ -431,10 +525,23 @@ class Expected(_Model):
     queries: dict[str, PositiveInt] = Field(default_factory=dict)
 
 
+class Subset(_Model):
+    """A part of a card's collections. language: of its documents. documents, queries: how many it must have, in the
+    default split. values: what `<name>` stands for in the card's source."""
+
+    title: str | None = None
+    language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] | None = None
+    documents: PositiveInt | None = None
+    queries: PositiveInt | None = None
+    values: dict[str, str] = Field(default_factory=dict)
+
+
 class Card(_Model):
     """A dataset of the catalogue. verified: whether its counts and a published score were seen to hold with
     this very source (`offline`: here, without a network; `online`; `no`: taken from publications). mteb: its name as a
-    task of MTEB."""
+    task of MTEB. subsets: parts of one layout that are datasets of their own, e.g. one a language: `card:subset`.
+    `<subset>`, and each of a subset's `values`, stand for what differs in the source; `<split>` for the split, where
+    each has documents of its own."""
 
     id: str
     title: str
@@ -456,12 +563,48 @@ class Card(_Model):
     homepage: str | None = None
     note: str | None = None
     verified: Literal["offline", "online", "no"]
+    subsets: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], Subset] = Field(
+        default_factory=dict
+    )
 
     @model_validator(mode="after")
     def _default_is_a_split(self) -> Card:
         if self.default_split not in self.splits:
             raise ValueError(f"default_split '{self.default_split}' is none of the splits")
         return self
+
+    def layout(self, split: str) -> TablesLayout | None:
+        """What of which tables is what, for a split."""
+        found = self.source.tables
+        if found is None:
+            return None
+        dumped = found.model_dump(mode="json", exclude_defaults=True)
+        return TablesLayout.model_validate(_filled(dumped, {"split": split}))
+
+    def of(self, subset: str) -> Card:
+        """The card of one subset. Raises InputError for an unknown one, with the nearest."""
+        if subset not in self.subsets:
+            raise InputError(
+                f"'{self.id}' has no subset '{subset}'", remedy=did_you_mean(subset, self.subsets)
+            )
+        chosen = self.subsets[subset]
+        values = {"subset": subset, **chosen.values}
+        filled = _filled(self.model_dump(mode="json", exclude={"subsets"}, exclude_defaults=True), values)
+        filled["id"], filled["title"] = f"{self.id}:{subset}", f"{self.title}: {chosen.title or subset}"
+        if chosen.language:
+            filled["languages"] = [chosen.language]
+        queries = {self.default_split: chosen.queries} if chosen.queries else {}
+        filled["expected"] = {"documents": chosen.documents, "queries": queries}
+        return Card.model_validate(filled)
+
+
+def _filled(found: Any, values: Mapping[str, str]) -> Any:
+    """With `<name>` of all texts replaced."""
+    if isinstance(found, str):
+        return re.sub(r"<(\w+)>", lambda match: values.get(match[1], match[0]), found)
+    if isinstance(found, dict):
+        return {_filled(key, values): _filled(value, values) for key, value in found.items()}
+    return [_filled(value, values) for value in found] if isinstance(found, list | tuple) else found
 
 
 class Group(_Model):

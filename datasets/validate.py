@@ -48,7 +48,7 @@ class ValidationResult:
                 f"95% {tokens['p95']:,.0f}, most {tokens['max']:,.0f}; language {spoken or 'unknown'}"
             )
         for name, s in self.statistics["splits"].items():
-            grades = ", ".join(f"{grade}: {count:,}" for grade, count in s["grades"].items())
+            grades = _grades(s["grades"])
             out.append(
                 f"split {name}: {s['queries']:,} queries, {s['judgments']:,} judgments "
                 f"({s['judgments_per_query']['mean']:.1f} a query), grades {grades}"
@@ -56,6 +56,13 @@ class ValidationResult:
         for pair in self.leakage:
             out += _leakage_lines(pair)
         return out
+
+
+def _grades(counts: Mapping[str, int]) -> str:
+    if len(counts) > 20:  # real numbers in whole parts
+        values = [int(grade) for grade in counts]
+        return f"{len(values)} from {min(values):,} to {max(values):,}"
+    return ", ".join(f"{grade}: {count:,}" for grade, count in counts.items())
 
 
 def _leakage_lines(pair: Mapping[str, Any]) -> list[str]:

@@ -19,9 +19,9 @@ from seekbench.statistics.slices import Slice
 
 #: Slices that need no column: by the number of relevant documents, and by the length of the text.
 RELEVANT, LENGTH = "relevant", "length"
+#: The column of which every value is a slice.
+LANGUAGE = "language"
 _ID, _TEXT = ("_id", "id", "query_id", "qid", "query-id"), ("text", "query", "title")
-
-
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
@@ -60,7 +60,9 @@ class QueryInfo:
         there = [v for v in values if v is not None]
         if there and all(isinstance(v, int | float) and not isinstance(v, bool) for v in there):
             return slices.by_number(by, np.array([np.nan if v is None else v for v in values], np.float64))
-        return slices.by_category(by, values)
+        # Of languages none is "other": their figures are what is asked for.
+        most = max(1, len(values)) if by == LANGUAGE else slices.MOST
+        return slices.by_category(by, values, most=most)
 
 
 def _as_numbers(values: list[Any]) -> list[Any]:

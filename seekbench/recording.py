@@ -27,6 +27,7 @@ from seekbench.collection import Dataset
 from seekbench.config import RetrieverConfig, RunConfig
 from seekbench.errors import InputError
 from seekbench.leaderboard import records
+from seekbench.metrics.correlation import OF_PAIRS, pairs_without_hit
 from seekbench.metrics.measure import FAMILIES
 from seekbench.retrievers.protocol import Context, Retriever
 from seekbench.runs import write_trec
@@ -81,6 +82,7 @@ def record(
                 "seekbench.metrics.measure",
                 "seekbench.metrics.prefix",
                 "seekbench.metrics.ties",
+                "seekbench.statistics.correlation",
                 "seekbench.statistics.intervals",
                 "seekbench.statistics.resampling",
                 "seekbench.training.queries",
@@ -169,6 +171,7 @@ def _write(
         },
         "k": config.k,
         "metrics": _figures(scores),
+        "pairs": _pairs(scores),
         "training": _trained(retriever, dataset, scores, context, parts),
         "approximation": approximation,
         "primary_metric": names[0],
@@ -234,6 +237,18 @@ def _figures(scores: Scores) -> dict[str, Any]:
             "ties": None if tie is None else asdict(tie),
         }
     return out
+
+
+def _pairs(scores: Scores) -> dict[str, Any] | None:
+    """Of correlations over judged pairs: how many there are, and how many of them no retrieved document answers."""
+    if not any(m.base in OF_PAIRS for m in scores.measures):
+        return None
+    assert scores.judged is not None
+    return {
+        "judged": len(scores.qrels),
+        "without_hit": pairs_without_hit(scores.judged),
+        "policy": "a pair without a hit counts with score 0",
+    }
 
 
 def _trained(

@@ -9,6 +9,7 @@ import numpy as np
 
 from seekbench.columns import HitColumns, JudgmentColumns
 from seekbench.errors import InputError
+from seekbench.metrics.correlation import OF_PAIRS, pairs_without_hit
 from seekbench.metrics.evaluate import OTHER_POLICIES, POLICIES, Scores, of_judged
 from seekbench.metrics.measure import Measure
 from seekbench.ranking import Joined, MissingQueries, TieBreak, join_columns
@@ -71,6 +72,11 @@ def _warnings(
     if without:
         out.append(f"{without} queries have no relevant document; they score 0 and count")
     judged = joined.judged
+    lacking = pairs_without_hit(judged) if any(m.base in OF_PAIRS for m in measures) else 0
+    if lacking:
+        out.append(
+            f"{lacking} of {len(judged.qrels)} judged pairs have no hit; correlations take score 0 for them"
+        )
     relevant = int((judged.qrels.grades > 0).sum())
     found = int((judged.grade > 0).sum())
     # Of a run that shares the ids of queries with other judgments, some documents may fit by chance.

@@ -12,6 +12,7 @@ from seekbench.progress import Progress
 
 if TYPE_CHECKING:
     from seekbench.datasets.builder import Builder
+    from seekbench.datasets.formats.tables import Found
     from seekbench.datasets.spec import RowsOf, TablesLayout
 
 
@@ -55,12 +56,15 @@ class HubTables(Hub):
             self._warn_unpinned(builder.report, self.qrels_repo, self.qrels_revision, facts["qrels_revision"])
             second = self._snapshot(self.qrels_repo, facts["qrels_revision"], progress, offline)
 
-        def files(part: RowsOf) -> list[Path]:
-            return tables.files_of(first if part is self.layout.documents else second, part, builder.report)
+        def files(part: RowsOf) -> list[Found]:
+            of_documents = any(part is one for one in self.layout.documents)
+            return tables.files_of(first if of_documents else second, part, builder.report)
 
         tables.read(self.layout, files, builder, progress)
 
     def _patterns(self, repo: str, commit: str, *, offline: bool) -> list[str]:
-        documents, *others = self.layout.parts
-        parts = [documents, *others] if not self.qrels_repo else [documents] if repo == self.repo else others
-        return list(dict.fromkeys(p for part in parts for p in part.patterns))
+        parts = self.layout.parts
+        if self.qrels_repo:
+            count = len(self.layout.documents)
+            parts = parts[:count] if repo == self.repo else parts[count:]
+        return list(dict.fromkeys(tables.glob_of(p) for part in parts for p in part.patterns))

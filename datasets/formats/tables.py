@@ -1,10 +1,13 @@
 """Collections in any tables: which column is what stands in the card or entry, so a new layout needs no code.
 
-Files are JSON lines, JSON (an array, an object that holds one, or an object a line), CSV, TSV or parquet; plain, .gz
-or .zst. A value is a column's name (`a.b` for a key of an object, or of every object of a list), or a template of
-columns (`{number}/{year}`); `{#}` is the row's number from 0. Rows can be chosen by `where`, and by their place among
-those of one group; ids are read as strings; judged documents may be a list, or an object with grades; grades may be
-words.
+Files are JSON lines, JSON (an array, or an object that holds one), CSV, TSV or parquet; plain, .gz or .zst. A value is
+a column's name (`a.b` for a key of an object, or of every object of a list), or a template of columns
+(`{number}/{year}`). Rows can be chosen by `where`, and by their place among those of one group; ids are read as
+strings; judged documents may be a list, or an object with grades; grades may be words, or real numbers.
+
+Beside a file's own columns a row has `#` and `#+1`, its number in the file from 0 and from 1; the parts of the file's
+name that its pattern names; and, where `at` goes through arrays of arrays, `^`, the object that holds the row's array,
+and `#1`, `#2`, ..., the places in them.
 """
 
 from __future__ import annotations
@@ -13,27 +16,34 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatch
+from decimal import Decimal
+from fnmatch import translate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import numpy as np
 import orjson
 
 from seekbench.datasets.formats.beir import feed
-from seekbench.datasets.formats.lines import COMPRESSED, open_bytes
-from seekbench.datasets.formats.records import rows as plain_rows
+from seekbench.datasets.formats.lines import COMPRESSED, lines, open_bytes
+from seekbench.datasets.formats.lines import text as decoded
+from seekbench.datasets.formats.records import json_rows, parquet_rows
 from seekbench.datasets.source import file_name
 from seekbench.errors import Report, did_you_mean
 from seekbench.progress import Progress
 
 if TYPE_CHECKING:
     from seekbench.datasets.builder import Builder
-    from seekbench.datasets.spec import DocumentRows, JudgmentRows, QueryRows, RowsOf, TablesLayout
+    from seekbench.datasets.spec import DocumentRows, JudgmentRows, Labels, QueryRows, RowsOf, TablesLayout
 
 _FIELD = re.compile(r"\{([^{}]+)\}")
-_ROW = "#"
+#: Keys of a row that are not its file's columns.
+_ROW, _FROM_ONE, _HOLDER, _SPAN = "#", "#+1", "^", "span"
 #: Of an object of objects, the whole of one, as `key` is its key.
 _WHOLE = "*"
+_ADDED = re.compile(r"#(\+1|[0-9]*)|\^|\*")
+_KINDS = {".csv": "csv", ".tsv": "tsv", ".txt": "tsv", ".json": "json", ".parquet": "parquet"}
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 MODULES = (
     "seekbench.datasets.formats.tables",
@@ -42,13 +52,20 @@ MODULES = (
 )
 
 
+class Found(NamedTuple):
+    """A file of a part. named: the parts of its name that the pattern names."""
+
+    path: Path
+    named: dict[str, str]
+
+
 class Tables:
-    """A folder of tables, read by a layout."""
+    """A folder of tables, read by a layout. get: how its files are got, which is said where they are not there."""
 
     modules: ClassVar[tuple[str, ...]] = MODULES
 
-    def __init__(self, folder: Path, layout: TablesLayout) -> None:
-        self.folder, self.layout = folder, layout
+    def __init__(self, folder: Path, layout: TablesLayout, *, get: str = "") -> None:
+        self.folder, self.layout, self.get = folder, layout, get
 
     @property
     def subject(self) -> str:
@@ -56,7 +73,12 @@ class Tables:
 
     def files(self) -> Sequence[Path]:
         report = Report()
-        found = [path for part in self.layout.parts for path in files_of(self.folder, part, report)]
+        names = names_in(self.folder)
+        found = [
+            file.path
+            for part in self.layout.parts
+            for file in files_of(self.folder, part, report, names=names, get=self.get)
+        ]
         report.raise_if_errors()
         return list(dict.fromkeys(found))
 
@@ -74,60 +96,105 @@ class Tables:
         read(self.layout, lambda part: files_of(self.folder, part, builder.report), builder, progress)
 
 
-def files_of(folder: Path, part: RowsOf, report: Report) -> list[Path]:
+def names_in(folder: Path) -> list[str]:
+    """Names of all files below a folder, but not of hidden folders (`.git`)."""
+    names = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+    return sorted(name.as_posix() for name in names if not any(p.startswith(".") for p in name.parts[:-1]))
+
+
+def files_of(
+    folder: Path, part: RowsOf, report: Report, *, names: Sequence[str] | None = None, get: str = ""
+) -> list[Found]:
     """The files of a part, in the order of its patterns and of their names; a pattern that finds none is reported."""
-    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    found: list[Path] = []
+    names = names_in(folder) if names is None else names
+    found: list[Found] = []
     for pattern in part.patterns:
-        matching = [name for name in names if fnmatch(name, pattern)]
+        matches = re.compile(_expression(pattern)).match
+        matching = [(name, match.groupdict()) for name in names if (match := matches(name))]
         if not matching:
             report.error(
                 "missing-file", f"no file is called {pattern}", where=str(folder),
-                remedy=did_you_mean(pattern, names[:1000]) or "check `files`",
+                remedy=f"is this the right folder? {get}" if get
+                else did_you_mean(pattern, names[:1000]) or "check `files`",
             )  # fmt: skip
-        found += [folder / name for name in matching]
+        found += [Found(folder / name, named) for name, named in matching]
     return found
+
+
+def glob_of(pattern: str) -> str:
+    """A pattern without names of its parts."""
+    return _FIELD.sub("*", pattern)
+
+
+def _expression(pattern: str) -> str:
+    """A regular expression of a pattern: what it names is a group, which must be the same where it stands again."""
+    parts = _FIELD.split(pattern)
+    out, seen = "", set()
+    for place, part in enumerate(parts):
+        if place % 2 == 0:
+            out += translate(part).removeprefix("(?s:").removesuffix(")\\Z").removesuffix(")\\z")
+        elif part in seen:
+            out += f"(?P={part})"
+        else:
+            seen.add(part)
+            out += f"(?P<{part}>[^/]+?)"
+    return f"(?s:{out})\\Z"
 
 
 def read(layout: TablesLayout, files: Any, builder: Builder, progress: Progress) -> None:
     """Feeds all rows to the builder. files: a part -> its local files."""
+    report = builder.report
+    spaces = layout.spaces
     with progress.stage("read documents", unit="docs") as stage:
         seen: set[str] = set()
-        for path in files(layout.documents):
-            feed(
-                rows(path, layout.documents, builder.report),
-                _Documents(layout.documents, builder, path, seen),
-                stage,
-            )
+        for part in layout.documents:
+            for file in files(part):
+                feed(rows(file, part, report), _Documents(part, builder, file.path, seen, spaces), stage)
     with progress.stage("read queries", unit="queries") as stage:
         seen = set()
-        for path in files(layout.queries):
-            feed(
-                rows(path, layout.queries, builder.report),
-                _Queries(layout.queries, builder, path, seen),
-                stage,
-            )
-    for split, part in layout.qrels.items():
-        for path in files(part):
-            with progress.stage(f"read judgments of {split}", unit="rows") as stage:
-                feed(rows(path, part, builder.report), _Judgments(part, builder, path, split), stage)
+        for asked in layout.queries:
+            for file in files(asked):
+                feed(rows(file, asked, report), _Queries(asked, builder, file.path, seen, spaces), stage)
+    for split, parts in layout.qrels.items():
+        pairs: set[tuple[str, str]] = set()
+        for judged in parts:
+            labelled = _labelled(layout, files, judged.labels, report) if judged.labels else {}
+            for file in files(judged):
+                with progress.stage(f"read judgments of {split}", unit="rows") as stage:
+                    take = _Judgments(judged, builder, file.path, pairs, spaces, split, labelled)
+                    feed(rows(file, judged, report), take, stage)
+
+
+def _labelled(layout: TablesLayout, files: Any, labels: Labels, report: Report) -> dict[str, list[str]]:
+    """label -> documents that have it, in their order."""
+    found: dict[str, list[str]] = {}
+    for part in layout.documents:
+        for file in files(part):
+            for _, row in rows(file, part, Report()):  # its defects have been told
+                id = text(row, part.id)
+                for label in _labels(row, labels) if id is not None else ():
+                    found.setdefault(label, []).append(id or "")
+    if not found:
+        report.error("no-labels", "no document has a label", remedy="check `labels`")
+    return found
 
 
 # -- rows -----------------------------------------------------------------------------------------------------------
 
 
-def rows(path: Path, part: RowsOf, report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line or row number from 1, row) of the rows that a part wants. The row's number from 0 is its key `#`."""
+def rows(file: Found, part: RowsOf, report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line or row number from 1, row) of the rows that a part wants, with the keys that a row has beside its own."""
     groups: set[str] = set()
-    for count, (line, row) in enumerate(_all_rows(path, part, report)):
+    for count, (line, row) in enumerate(_all_rows(file.path, part, report)):
+        row.update(file.named)
         if all(_same(value(row, name), wanted) for name, wanted in part.where.items()):
-            row[_ROW] = count
+            row[_ROW], row[_FROM_ONE] = count, count + 1
             if part.group is not None:
                 group = text(row, part.group)
                 if group is None:
                     report.error(
-                        "missing-column", f"there is no '{part.group}' (for group) in this row", where=str(path),
-                        line=line, remedy=did_you_mean(part.group, row),
+                        "missing-column", f"there is no '{part.group}' (for group) in this row",
+                        where=str(file.path), line=line, remedy=did_you_mean(part.group, row),
                     )  # fmt: skip
                     continue
                 later = group in groups
@@ -147,21 +214,21 @@ def _all_rows(path: Path, part: RowsOf, report: Report) -> Iterator[tuple[int, d
     name = path.name.lower()
     for ending in COMPRESSED:
         name = name.removesuffix(ending)
-    if name.endswith((".csv", ".tsv", ".txt")):
-        return _separated(path, part, "," if name.endswith(".csv") else "\t", report)
-    if name.endswith(".json") and not _is_lines(path):
+    kind = part.kind or _KINDS.get(Path(name).suffix, "tsv" if part.columns else "lines")
+    if kind in ("csv", "tsv"):
+        return _separated(path, part, "," if kind == "csv" else "\t", report)
+    if kind == "json":
         return _array(path, part, report)
-    return plain_rows(path, report)
+    if kind == "text":
+        return _plain(path, report)
+    return parquet_rows(path, report) if kind == "parquet" else json_rows(path, report)
 
 
-def _is_lines(path: Path) -> bool:
-    """Whether a .json file holds one object a line: the first line is one, and another follows."""
-    try:
-        with open_bytes(path) as handle:
-            first, second = handle.readline(), handle.readline()
-        return isinstance(orjson.loads(first), dict) and second.lstrip()[:1] == b"{"
-    except (ValueError, OSError, EOFError):  # _array says what is wrong
-        return False
+def _plain(path: Path, report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Lines as they are."""
+    for number, line in lines(path, report, keep_blank=True):
+        if (body := decoded(line, number, str(path), report)) is not None:
+            yield number, {"line": body}
 
 
 def _separated(
@@ -191,26 +258,65 @@ def _separated(
 
 
 def _array(path: Path, part: RowsOf, report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Objects of a JSON array; of an object, the array at `at`, or its values with their keys as `key`."""
-    where = str(path)
+    """Objects of a JSON array; of an object, the array at `at`, or its values with their keys as `key`. JSON lines are
+    called .json, too."""
+    where, whole = str(path), b""
     try:
         with open_bytes(path) as handle:
-            data = orjson.loads(handle.read())
-    except (orjson.JSONDecodeError, OSError, EOFError) as error:
+            whole = handle.read()
+        data = orjson.loads(whole)
+    except orjson.JSONDecodeError as error:
+        if _is_lines(whole) and not part.at:
+            yield from json_rows(path, report)
+            return
         report.error("bad-json", f"can't be read ({error})", where=where)
         return
-    for name in part.at.split(".") if part.at else ():
-        data = data.get(name) if isinstance(data, dict) else None
-    if isinstance(data, dict):
-        data = [
-            {"key": key, **({**item, _WHOLE: item} if isinstance(item, dict) else {"value": item})}
-            for key, item in data.items()
-        ]
-    if not isinstance(data, list):
-        report.error("bad-json", f"there is no array{f' at {part.at}' if part.at else ''}", where=where)
+    except (OSError, EOFError) as error:
+        report.error("bad-json", f"can't be read ({error})", where=where)
         return
-    for number, item in enumerate(data, 1):
-        yield number, dict(item) if isinstance(item, dict) else {"value": item}
+    number = 0
+    for places, holder, items in _arrays(data, part.at.split(".") if part.at else []):
+        if isinstance(items, dict):
+            items = [
+                {"key": key, **({**item, _WHOLE: item} if isinstance(item, dict) else {"value": item})}
+                for key, item in items.items()
+            ]
+        if not isinstance(items, list):
+            report.error("bad-json", f"there is no array{f' at {part.at}' if part.at else ''}", where=where)
+            return
+        for place, item in enumerate(items):
+            number += 1
+            row = dict(item) if isinstance(item, dict) else {"value": item}
+            if places:
+                row[_HOLDER] = holder
+                row.update({f"#{n}": at for n, at in enumerate([*places, place], 1)})
+            yield number, row
+
+
+def _is_lines(data: bytes) -> bool:
+    """Whether the first of several lines is an object."""
+    first, _, rest = data.partition(b"\n")
+    try:
+        return bool(rest.strip()) and isinstance(orjson.loads(first), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _arrays(
+    data: Any, path: Sequence[str], places: tuple[int, ...] = (), holder: Mapping[str, Any] | None = None
+) -> Iterator[tuple[tuple[int, ...], Mapping[str, Any], Any]]:
+    """(places in the arrays on the way, the object that holds it, what is there) of all that a path leads to."""
+    if not path:
+        yield places, holder or {}, data
+    elif path[0] != "*":
+        yield from _arrays(data.get(path[0]) if isinstance(data, Mapping) else None, path[1:], places, holder)
+    elif isinstance(data, list):
+        for place, item in enumerate(data):
+            # What holds the holder can be asked for in turn: `^.^.title`.
+            held = {**item, _HOLDER: holder or {}} if isinstance(item, dict) else {"value": item}
+            yield from _arrays(held, path[1:], (*places, place), held)
+    else:
+        yield places, holder or {}, None
 
 
 # -- values ---------------------------------------------------------------------------------------------------------
@@ -253,8 +359,7 @@ def text(row: Mapping[str, Any], expression: str) -> str | None:
     """A column's value, or a template's, as text; None where a single column has none."""
     if "{" not in expression:
         found = value(row, expression)
-        # Of a list of objects: none of them has it.
-        return None if found is None or (found == [] and expression not in row) else _text(found)
+        return None if found in (None, []) else _text(found)
     return _FIELD.sub(lambda match: _text(value(row, match[1])), expression).strip()
 
 
@@ -269,17 +374,30 @@ def _text(found: Any) -> str:
 
 
 class _Part:
-    """Hands rows of one file to a builder."""
+    """Hands rows of one file to a builder. seen: ids, or pairs of them, so far, of all files. spaces: what white space
+    in ids becomes."""
 
-    def __init__(self, part: Any, builder: Builder, path: Path) -> None:
+    def __init__(self, part: Any, builder: Builder, path: Path, seen: set[Any], spaces: str | None) -> None:
         self.part, self.builder, self.where = part, builder, str(path)
+        self.seen, self.spaces = seen, spaces
+
+    def id(self, found: str) -> str:
+        return found if self.spaces is None else self.spaces.join(found.split())
+
+    def known(self, key: Any) -> bool:
+        """Whether a row with this key came before, where the first of equal ones counts."""
+        if not self.part.first:
+            return False
+        known = key in self.seen
+        self.seen.add(key)
+        return known
 
     def needed(self, row: Mapping[str, Any], line: int, name: str) -> str | None:
         """The text of one of the part's values; what a row lacks is reported."""
         expression = getattr(self.part, name)
         found = text(row, expression)
         if found is None:
-            columns = [column for column in row if column not in (_ROW, _WHOLE)]
+            columns = [column for column in row if not _ADDED.fullmatch(column)]
             self.builder.report.error(
                 "missing-column", f"there is no '{expression}' (for {name}) in this row", where=self.where, line=line,
                 remedy=did_you_mean(expression, columns),
@@ -290,20 +408,32 @@ class _Part:
         """The columns that are kept: those named, or all."""
         if self.part.keep is not None:
             return {name: value(row, name) for name in self.part.keep}
-        return {name: found for name, found in row.items() if name not in (_ROW, _WHOLE)}
+        return {name: found for name, found in row.items() if not _ADDED.fullmatch(name)}
 
 
 class _Records(_Part):
-    """Documents or queries. seen: ids so far, of all files."""
-
-    def __init__(self, part: DocumentRows | QueryRows, builder: Builder, path: Path, seen: set[str]) -> None:
-        super().__init__(part, builder, path)
-        self.seen = seen
+    """Documents or queries."""
 
     def __call__(self, line: int, row: dict[str, Any]) -> None:
         id, body = self.needed(row, line, "id"), self.needed(row, line, "text")
-        if id is not None and body is not None and not _known(id, self.part.first, self.seen):
+        if body is not None and self.part.extract:
+            body = self.extracted(body, line)
+        if id is None or body is None:
+            return
+        id = self.id(id)
+        if not self.known(id):
             self.add(id, body, row, line)
+
+    def extracted(self, body: str, line: int) -> str | None:
+        """The text in what a column holds."""
+        match = re.search(self.part.extract, body)
+        if match is None:
+            self.builder.report.error(
+                "no-text", f"'{self.part.text}' has nothing like {self.part.extract}", where=self.where, line=line,
+                remedy="check `extract`",
+            )  # fmt: skip
+            return None
+        return match[1].strip()
 
     def add(self, id: str, body: str, row: Mapping[str, Any], line: int) -> None:
         raise NotImplementedError
@@ -323,47 +453,83 @@ class _Queries(_Records):
     def add(self, id: str, body: str, row: Mapping[str, Any], line: int) -> None:
         self.builder.query(id, body, self.metadata(row), where=self.where, line=line)
         if self.part.candidates:
-            self.builder.candidates(id, _list(value(row, self.part.candidates)))
-
-
-def _known(id: str, first: bool, seen: set[str]) -> bool:
-    """Whether an id came before, where the first of equal ones counts."""
-    if not first:
-        return False
-    known = id in seen
-    seen.add(id)
-    return known
+            self.builder.candidates(id, [self.id(one) for one in _list(value(row, self.part.candidates))])
 
 
 class _Judgments(_Part):
     part: JudgmentRows
 
-    def __init__(self, part: JudgmentRows, builder: Builder, path: Path, split: str) -> None:
-        super().__init__(part, builder, path)
-        self.split = split
+    def __init__(
+        self,
+        part: JudgmentRows,
+        builder: Builder,
+        path: Path,
+        seen: set[Any],
+        spaces: str | None,
+        split: str,
+        labelled: Mapping[str, list[str]],
+    ) -> None:
+        super().__init__(part, builder, path, seen, spaces)
+        self.split, self.labelled = split, labelled
+        if part.scale is not None:
+            builder.scaled(split)
 
     def __call__(self, line: int, row: dict[str, Any]) -> None:
+        if self.part.span is not None and not self._place(row, line):
+            return
         query = self.needed(row, line, "query")
-        single = "{" in self.part.document
-        found: Any = text(row, self.part.document) if single else value(row, self.part.document)
+        found = self._documents(row)
         if query is None or found is None:
             if found is None:
                 self.needed(row, line, "document")
             return
         if isinstance(found, Mapping):
-            for document, told in found.items():
-                grade = self._read(told, line)
-                if grade is not None:
-                    self.builder.judgment(
-                        self.split, query, str(document), grade, where=self.where, line=line
-                    )
-            return
-        grade = self._grade(row, line)
-        if grade is None:
-            return
-        # A document that is named twice in one row has one grade.
-        for document in dict.fromkeys(_list(found)):
-            self.builder.judgment(self.split, query, document, grade, where=self.where, line=line)
+            graded = [(document, self._read(told, line)) for document, told in found.items()]
+        else:
+            grade = self._grade(row, line)
+            # A document that is named twice in one row has one grade.
+            graded = [(document, grade) for document in dict.fromkeys(found)]
+        query = self.id(query)
+        for document, one in graded:
+            pair = (query, self.id(document))
+            if one is not None and not self.known(pair):
+                self.builder.judgment(self.split, *pair, one, where=self.where, line=line)
+
+    def _documents(self, row: Mapping[str, Any]) -> list[str] | Mapping[str, Any] | None:
+        """The judged documents, or an object of them and their grades; a list in a template makes one of each of its
+        values."""
+        if self.part.labels is not None:
+            every = (self.labelled.get(label, ()) for label in _labels(row, self.part.labels))
+            return list(dict.fromkeys(id for ids in every for id in ids))
+        expression = self.part.document
+        if "{" not in expression:
+            found = value(row, expression)
+            if isinstance(found, Mapping):
+                return {str(document): told for document, told in found.items()}
+            return None if found is None else _list(found)
+        lists = {
+            name: one for name in _FIELD.findall(expression) if isinstance(one := value(row, name), list)
+        }
+        if not lists:
+            return [text(row, expression) or ""]
+        (name, several), *_ = lists.items()
+        return [text({**row, name: one}, expression) or "" for one in several]
+
+    def _place(self, row: dict[str, Any], line: int) -> bool:
+        """Sets the row's `span`: the number of the part that holds the place."""
+        assert self.part.span is not None
+        offset, spans = value(row, self.part.span.offset), value(row, self.part.span.spans)
+        if isinstance(offset, int) and isinstance(spans, list) and all(_is_span(span) for span in spans):
+            # White space between two parts belongs to the first.
+            begun = [number for number, span in enumerate(spans) if span[0] <= offset]
+            if begun and offset < spans[-1][1]:
+                row[_SPAN] = begun[-1]
+                return True
+        self.builder.report.error(
+            "no-span", f"the place {offset!r} is in none of the parts of '{self.part.span.spans}'",
+            where=self.where, line=line, remedy="check `span`",
+        )  # fmt: skip
+        return False
 
     def _grade(self, row: Mapping[str, Any], line: int) -> int | float | str | None:
         """None where the row is no judgment, or has no grade, which is reported."""
@@ -376,13 +542,51 @@ class _Judgments(_Part):
         return self._read(found, line)
 
     def _read(self, found: Any, line: int) -> int | float | str | None:
-        """A grade as it stands, or as `grades` has it; what is none is reported."""
+        """A grade as it stands, or as `grades` or `scale` have it; what is none is reported."""
         grade = self.part.grades.get(str(found)) if self.part.grades else found
         if not isinstance(grade, int | float | str):
             known = f" is none of {', '.join(self.part.grades)}" if self.part.grades else " is no number"
             self.builder.report.error("bad-grade", f"grade {found!r}{known}", where=self.where, line=line)
             return None
-        return grade
+        return grade if self.part.scale is None else self._scaled(grade, self.part.scale, line)
+
+    def _scaled(self, found: float | str, scale: int, line: int) -> int | None:
+        """A real number in whole parts, exactly; None where it is none, which is reported."""
+        said = _shortest(found)
+        if not _DECIMAL.fullmatch(said):
+            self.builder.report.error(
+                "bad-grade", f"grade {found!r} is no number", where=self.where, line=line
+            )
+            return None
+        exact = Decimal(said) * scale
+        whole = exact.to_integral_value()
+        if whole != exact and not self.part.rounded:
+            self.builder.report.error(
+                "bad-grade", f"grade {said} in parts of 1/{scale} is no whole number", where=self.where, line=line,
+                remedy="raise `scale`, or say `rounded: true`",
+            )  # fmt: skip
+            return None
+        return int(whole)
+
+
+def _is_span(found: Any) -> bool:
+    return isinstance(found, list) and len(found) == 2 and all(isinstance(one, int) for one in found)
+
+
+def _labels(row: Mapping[str, Any], labels: Labels) -> list[str]:
+    """The labels of a row."""
+    if labels.column is not None:
+        return _list(value(row, labels.column))
+    named = re.compile(labels.columns or "").fullmatch
+    return [name for name, found in row.items() if str(found) in ("1", "1.0", "True") and named(name)]
+
+
+def _shortest(found: float | str) -> str:
+    """A number as it was written: of a float that came from 32 bits, the digits of those (2.4, not 2.4000000954)."""
+    if isinstance(found, float):
+        single = np.float32(found)
+        return str(single) if float(single) == found else repr(found)
+    return str(found).strip()  # a boolean is no number
 
 
 def _list(found: Any) -> list[str]:

@@ -8,6 +8,7 @@ from seekbench.leaderboard import approximate, generative
 from seekbench.leaderboard.board import Column, Leaderboard
 from seekbench.leaderboard.overall import Place
 from seekbench.leaderboard.sources import is_published
+from seekbench.metrics.correlation import OF_PAIRS
 from seekbench.metrics.measure import Measure, parse
 
 
@@ -46,6 +47,13 @@ def _coverage(place: Place, measure: Measure) -> list[str]:
     notes = []
     for (dataset, _, system), (_, record) in place.items():
         if is_published(record):
+            continue
+        pairs = record.get("pairs")
+        if pairs and measure.base in OF_PAIRS and pairs["without_hit"]:
+            notes.append(
+                f"{system}: {pairs['without_hit']:,} of {pairs['judged']:,} pairs of {dataset} have no hit and count "
+                "with score 0"
+            )
             continue
         if measure.name not in record["metrics"]:
             notes.append(f"{system} has no {measure.name} on {dataset}: run it again with this metric")

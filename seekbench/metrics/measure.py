@@ -32,6 +32,9 @@ FAMILIES = (
     "abstention",
     "instructions",
     "segments",
+    "correlation",
+    "topics",
+    "bitext",
 )
 
 #: How a run's figure comes from those of its queries. mean: of the queries for which it is defined (not NaN);

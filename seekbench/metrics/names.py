@@ -78,6 +78,14 @@ _REFUSED = {
         "'RBP' without rel averages over ties in ir_measures, which we don't",
         "RBP(p=0.8,rel=1), which is rbp(p=0.8)",
     ),
+    **{
+        f"{similarity}_{measure}": (
+            f"'{similarity}_{measure}' is MTEB's, of that similarity whatever the model's own is",
+            f"{measure}, of the retriever's own scores",
+        )
+        for similarity in ("cosine", "manhattan", "euclidean")
+        for measure in ("spearman", "pearson")
+    },
 }
 #: ir_measures' and trec_eval's measures that are not here
 _ELSEWHERE = re.compile(

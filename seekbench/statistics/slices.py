@@ -14,6 +14,8 @@ Ints = npt.NDArray[np.int64]
 
 NONE = "(none)"
 OTHER = "(other)"
+#: Values of a column that are slices of their own, before the others.
+MOST = 12
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def by_number(
     return out + _missing(name, missing)
 
 
-def by_category(name: str, values: Sequence[object], *, most: int = 12) -> list[Slice]:
+def by_category(name: str, values: Sequence[object], *, most: int = MOST) -> list[Slice]:
     """One slice a value, the most frequent first, equally frequent ones by label; values are [queries].
 
     After `most` values the rest is one slice "(other)", unless it is a single value, which keeps its name. None,

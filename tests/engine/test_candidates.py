@@ -122,6 +122,9 @@ def test_where_candidates_come_from(folder: Path, tmp_path: Path) -> None:
         "list", {("s0#q", "s0#1"), ("s0#q", "s1#1"), ("s1#q", "s1#1")},
     )  # fmt: skip
     assert pairs_of({"path": folder, "candidates": "none"}) is None
+    assert pairs_of({"path": folder, "candidates": "judged"}) == (
+        "judged", {(f"s{s}#q", f"s{s}#{s}") for s in range(3)},
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

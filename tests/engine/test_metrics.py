@@ -44,10 +44,19 @@ MEASURES = [
     "rbp_resid(p=0.9)", "iprec(recall=0.5)", "iprec(recall=0.5,rounding=nearest)", "ip_auc", "ip_auc(levels=0.2;0.8)",
     "set_p", "set_recall", "set_relative_p", "set_map", "set_f", "set_f(x=2)", "utility", "num_q", "num_ret",
     "num_rel", "num_rel_ret", "num_nonrel_judged_ret", "ndcg_rel", "rndcg", "g", "bin_g", "roc_auc",
-    "nauc(of=ndcg@3,by=max)", "nauc(of=map,by=std)", "nauc(of=mrr,by=diff1)",
+    "nauc(of=ndcg@3,by=max)", "nauc(of=map,by=std)", "nauc(of=mrr,by=diff1)", "spearman", "pearson",
 ]  # fmt: skip
 #: those that need more than scores and grades by id
-OTHERS = ["hole@3", "alpha_ndcg@5", "err_ia@5", "st_recall@5", "p_mrr", "min_distance@3"]
+OTHERS = [
+    "hole@3",
+    "alpha_ndcg@5",
+    "err_ia@5",
+    "st_recall@5",
+    "p_mrr",
+    "min_distance@3",
+    "topic_f1",
+    "bitext_f1",
+]
 UNBOUNDED = ("dcg", "hits", "utility", "num_", "nauc", "p_mrr", "min_distance", "rbp(p=0.9,gain=grade")
 #: 1 for a run that ranks all judged documents by their grade
 IDEAL = [

@@ -173,13 +173,15 @@ def _source(spec: Spec, card: Card | None, get: str = "") -> tuple[Source, str]:
         except RuntimeError as error:
             raise InputError(f"{spec.path}: there is no such user", where="path") from error
         given = {n: getattr(spec, n) for n in TREC_OPTIONS if getattr(spec, n) is not None}
-        if archives.is_archive(folder) and not folder.is_dir():
+        packed = archives.is_archive(folder) and not folder.is_dir()
+        if packed and spec.tables is None:
             return _archived(folder, given)
         if spec.tables is not None:
             from seekbench.datasets.formats.tables import Tables
 
             if not folder.is_dir():
-                raise InputError(f"{folder} is no folder", where="path", remedy=get)
+                remedy = "unpack it first" if packed and folder.exists() else get
+                raise InputError(f"{folder} is no folder", where="path", remedy=remedy)
             return Tables(folder, spec.tables, get=get), folder.resolve().name
         kind = spec.format if spec.format != "auto" else "trec" if given else sniff(folder)
         if kind == "trec":

@@ -74,10 +74,11 @@ class Tables:
     def files(self) -> Sequence[Path]:
         report = Report()
         names = names_in(self.folder)
+        patterns = dict.fromkeys(pattern for part in self.layout.parts for pattern in part.patterns)
         found = [
             file.path
-            for part in self.layout.parts
-            for file in files_of(self.folder, part, report, names=names, get=self.get)
+            for pattern in patterns
+            for file in matching(self.folder, pattern, report, names, get=self.get)
         ]
         report.raise_if_errors()
         return list(dict.fromkeys(found))
@@ -102,22 +103,24 @@ def names_in(folder: Path) -> list[str]:
     return sorted(name.as_posix() for name in names if not any(p.startswith(".") for p in name.parts[:-1]))
 
 
-def files_of(
-    folder: Path, part: RowsOf, report: Report, *, names: Sequence[str] | None = None, get: str = ""
-) -> list[Found]:
+def files_of(folder: Path, part: RowsOf, report: Report) -> list[Found]:
     """The files of a part, in the order of its patterns and of their names; a pattern that finds none is reported."""
-    names = names_in(folder) if names is None else names
-    found: list[Found] = []
-    for pattern in part.patterns:
-        matches = re.compile(_expression(pattern)).match
-        matching = [(name, match.groupdict()) for name in names if (match := matches(name))]
-        if not matching:
-            report.error(
-                "missing-file", f"no file is called {pattern}", where=str(folder),
-                remedy=f"is this the right folder? {get}" if get
-                else did_you_mean(pattern, names[:1000]) or "check `files`",
-            )  # fmt: skip
-        found += [Found(folder / name, named) for name, named in matching]
+    names = names_in(folder)
+    return [file for pattern in part.patterns for file in matching(folder, pattern, report, names)]
+
+
+def matching(
+    folder: Path, pattern: str, report: Report, names: Sequence[str], *, get: str = ""
+) -> list[Found]:
+    """The files of a pattern, in the order of their names; get: how they are got, said where there is none."""
+    matches = re.compile(_expression(pattern)).match
+    found = [Found(folder / name, match.groupdict()) for name in names if (match := matches(name))]
+    if not found:
+        report.error(
+            "missing-file", f"no file is called {pattern}", where=str(folder),
+            remedy=f"is this the right folder? {get}" if get
+            else did_you_mean(pattern, names[:1000]) or "check `files`",
+        )  # fmt: skip
     return found
 
 
@@ -157,10 +160,10 @@ def read(layout: TablesLayout, files: Any, builder: Builder, progress: Progress)
                 feed(rows(file, asked, report), _Queries(asked, builder, file.path, seen, spaces), stage)
     for split, parts in layout.qrels.items():
         pairs: set[tuple[str, str]] = set()
-        for judged in parts:
-            labelled = _labelled(layout, files, judged.labels, report) if judged.labels else {}
-            for file in files(judged):
-                with progress.stage(f"read judgments of {split}", unit="rows") as stage:
+        with progress.stage(f"read judgments of {split}", unit="rows") as stage:
+            for judged in parts:
+                labelled = _labelled(layout, files, judged.labels, report) if judged.labels else {}
+                for file in files(judged):
                     take = _Judgments(judged, builder, file.path, pairs, spaces, split, labelled)
                     feed(rows(file, judged, report), take, stage)
 

@@ -16,6 +16,7 @@ def bitext_f1(judged: Judged, *, k: None = None, rel: int = 1) -> Floats:
     2 * right / (queries whose first hit it is + queries that it is relevant for); the mean over queries is sklearn's
     f1_score(average="weighted"), MTEB's main score of bitext mining, where each query has one relevant document (with
     several, a query's value is their mean). A document that many queries find first is worth less than in recall@1.
+    Source: MTEB's BitextMining; Artetxe and Schwenk 2019 for the task.
     """
     first = judged.hits.top_rows(1)
     if first is None:

@@ -112,6 +112,12 @@ def test_mistakes(entry: dict[str, Any], message: str) -> None:
         catalogue.parse(entry)
 
 
+def test_an_archive_must_be_unpacked(tmp_path: Path) -> None:
+    put(tmp_path, {"MetaTool.zip": "PK"})
+    with pytest.raises(InputError, match=r"MetaTool\.zip is no folder.*unpack it first"):
+        resolve({"name": "metatool", "path": tmp_path / "MetaTool.zip"})
+
+
 def test_one_dataset_is_needed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"'stsb' has 11 subsets.*e\.g\. stsb:en"):
         load({"name": "stsb", "path": tmp_path})

@@ -79,7 +79,9 @@ def show(
         *measure.definitions(),
         *measure.SHOWN.values(),
     ]
-    raise InputError(f"nothing is named '{name}'", remedy=did_you_mean(name, known) or "see `seekbench ls`")
+    (said,) = catalogue.unknown(name).report.problems  # of datasets, other spellings are known, too
+    near = said.remedy if said.remedy.startswith("did") else did_you_mean(name, known)
+    raise InputError(f"nothing is named '{name}'", remedy=near or "see `seekbench ls`")
 
 
 def _explain(

@@ -56,6 +56,7 @@ ENTRIES: dict[str, Any] = {
             "qrels": {"test": {"files": "qrels/test.tsv"}},
         },
     },
+    "brought": {"name": "beir/robust04", "path": "mine"},
     "by name": {"name": "pydocs-prose-small", "limit_documents": 100},
 }  # fmt: skip
 

@@ -251,6 +251,10 @@ def _by_ranx(p: FusionParams, runs: Sequence[Run], k: int, order: npt.NDArray[An
     ]
     if not some:
         return Run.empty(queries, 0)
+    # ranx loses hits of other queries where a list is empty (its norms run in threads, which an error ends without a
+    # word), and takes no run that is empty as a whole. A document that isn't there stands in such a list alone, and is
+    # taken out again: what a list lacks adds nothing to other documents.
+    nobody = f"{len(order):010d}"
     converted = []
     for name, run in zip(p.of, runs, strict=True):
         if p.norm not in ("rank", "borda"):
@@ -259,9 +263,8 @@ def _by_ranx(p: FusionParams, runs: Sequence[Run], k: int, order: npt.NDArray[An
         for q in some:
             hit = run.doc_rows[q] >= 0
             ids = [f"{row:010d}" for row in run.doc_rows[q][hit].tolist()]
-            table[f"{q:010d}"] = dict(zip(ids, run.scores[q][hit].astype(np.float64).tolist(), strict=True))
-        if not any(table.values()):
-            raise SeekbenchError(f"the run of {name} is empty, which ranx can't fuse")
+            found = dict(zip(ids, run.scores[q][hit].astype(np.float64).tolist(), strict=True))
+            table[f"{q:010d}"] = found or {nobody: 1.0}
         converted.append(RanxRun(table))
     options: dict[str, Any] = dict(p.options)
     if "weights" in RANX[p.method]:
@@ -274,7 +277,7 @@ def _by_ranx(p: FusionParams, runs: Sequence[Run], k: int, order: npt.NDArray[An
     rows = np.full((queries, width), -1, dtype=np.int32 if len(order) < 2**31 else np.int64)
     scores = np.full((queries, width), -np.inf, dtype=np.float64)
     for q in some:
-        hits = fused.run[f"{q:010d}"]
+        hits = {row: score for row, score in fused.run[f"{q:010d}"].items() if row != nobody}
         rows[q, : len(hits)] = [int(row) for row in hits]
         scores[q, : len(hits)] = list(hits.values())
     return Run.ranked(rows, scores, order).cut(k)

@@ -148,8 +148,36 @@ def test_empty_runs() -> None:
     assert as_tables(fused([nothing, nothing])) == [{}, {}, {}]
     assert [list(t) for t in as_tables(fused([nothing, some]))] == [list(t) for t in as_tables(some)]
     assert as_tables(fused([nothing, nothing], method="sum")) == [{}, {}, {}]
-    with pytest.raises(SeekbenchError, match="run of r0 is empty"):
-        fused([nothing, some], method="sum")
+    assert [list(t) for t in as_tables(fused([nothing, some], method="sum"))] == [
+        list(t) for t in as_tables(some)
+    ]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"method": "sum"},
+        {"method": "mnz", "norm": "zmuv"},
+        {"method": "isr"},
+        {"method": "wsum", "weights": [1.0, 3.0]},
+        {"method": "max", "norm": "borda"},
+    ],
+    ids=lambda params: params["method"],
+)
+def test_a_query_alone_is_fused_as_among_others(params: dict[str, Any]) -> None:
+    """Also one that a system finds nothing for."""
+    rng = np.random.default_rng(11)
+    runs = [random_run(rng, 5, 6), random_run(rng, 5, 6)]
+    runs[0].doc_rows[2], runs[0].scores[2] = -1, -np.inf
+    runs[1].doc_rows[3], runs[1].scores[3] = -1, -np.inf
+    whole = as_tables(fused(runs, **params))
+    alone = [
+        as_tables(fused([Run(r.doc_rows[q : q + 1], r.scores[q : q + 1]) for r in runs], **params))[0]
+        for q in range(5)
+    ]
+    assert [list(t) for t in alone] == [list(t) for t in whole]
+    for one, among in zip(alone, whole, strict=True):
+        assert list(one.values()) == pytest.approx(list(among.values()))
 
 
 @pytest.mark.parametrize("scores", [[np.inf, 1], [1, -np.inf], [np.inf, -np.inf]])

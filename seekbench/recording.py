@@ -93,7 +93,7 @@ def record(
     )
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
-        known = _same(folder, key)
+        known = _same(folder, key, str(cell.artifact.facts["made_at"]))
         if known:
             (folder / "failure.json").unlink(missing_ok=True)
             return known
@@ -341,11 +341,12 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _same(folder: Path, key: str) -> dict[str, Any] | None:
-    """The record that is there, if it is the one that would be written and its files are whole."""
+def _same(folder: Path, key: str, made_at: str) -> dict[str, Any] | None:
+    """The record that is there, if it is the one that would be written and its files are whole. made_at: of the run; a
+    later one has other speeds."""
     try:
         known = records.read(folder)
         whole = all(hashing.of_file(folder / name) == known["files"][name] for name in _FILES)
     except (InputError, OSError, KeyError, TypeError):
         return None
-    return known if whole and known.get("key") == key else None
+    return known if whole and (known.get("key"), known.get("made_at")) == (key, made_at) else None

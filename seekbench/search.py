@@ -27,13 +27,14 @@ BLOCK_HITS = 2_000_000
 #: Queries that are asked one at a time for the latency figures, and the seconds that may take.
 _LATENCY_QUERIES, _LATENCY_SECONDS = 50, 10.0
 _WARM_UP = 16
-#: Seconds of searches, once a process, until a runtime has compiled what it will (measured: Lucene's searches get
-#: three times faster in the first two).
-_RUNTIME_SECONDS = {"java": 3.0}
+#: Seconds of the processor for searches, once a process, until a runtime has compiled what it will (measured: Lucene's
+#: searches get three times faster in the first two or three); and the most seconds that may take.
+_RUNTIME_SECONDS = {"java": 5.0}
+_MOST_WARM_UP = 15.0
 _warm: set[str] = set()
 #: A search that takes less is repeated until so many seconds are spent, but not more often; its speed is the median of
 #: the later half: the first ones pay for caches.
-_TIMED_SECONDS, _MOST_PASSES = 1.0, 20
+_TIMED_SECONDS, _MOST_PASSES = 1.0, 200
 _SHOWN_INPUTS = 3
 
 
@@ -199,14 +200,17 @@ def _joined(folder: Path, starts: range, k: int) -> tuple[Run, dict[str, float],
 
 def _warm_up(searcher: Any, ask: Callable[[Rows], Run], total: int) -> None:
     """Some queries, and as many again as a runtime needs that compiles what runs."""
-    begin = time.perf_counter()
+    begin, spent = time.perf_counter(), time.process_time()
     ask(np.arange(min(_WARM_UP, total)))
     runtime = getattr(searcher, "runtime", None)
     if runtime is None or runtime in _warm:
         return
     _warm.add(runtime)
     at, size = 0, min(_WARM_UP * 4, total)
-    while time.perf_counter() - begin < _RUNTIME_SECONDS[runtime]:
+    while (
+        time.process_time() - spent < _RUNTIME_SECONDS[runtime]
+        and time.perf_counter() - begin < _MOST_WARM_UP
+    ):
         ask(np.arange(at, at + size) % total)
         at += size
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Format = Literal["table", "md", "latex", "csv"]
+#: Names are not cut to less.
+_SHORTEST_NAME = 12
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def as_csv(grid: Grid) -> str:
     for row in cells:
         line: list[Any] = []
         for i, c in enumerate(row):
-            value = c.shown if c.value is None else c.value
+            value = (c.shown if c.shown != "–" else None) if c.value is None else c.value
             line += list(value if isinstance(value, tuple) else (None, None)) if i in pairs else [value]
         # Not defined is an empty field.
         writer.writerow(["" if isinstance(v, float) and v != v else v for v in line])
@@ -124,10 +126,13 @@ def as_rich(grid: Grid, width: int | None = None) -> Any:
             columns, rows, left = turned, lines, frozenset({0})
     table = Table(title=None, show_edge=False, pad_edge=False, header_style="bold")
     for i, name in enumerate(columns):
-        table.add_column(Rich(name), justify="left" if i in left else "right", overflow="fold")
+        table.add_column(Rich(printable(name)), justify="left" if i in left else "right", overflow="fold")
     for row in rows:
         table.add_row(
-            *(Rich(c.shown, style="bold" if c.best else "underline" if c.second else "") for c in row)
+            *(
+                Rich(printable(c.shown), style="bold" if c.best else "underline" if c.second else "")
+                for c in row
+            )
         )
     return table
 
@@ -141,8 +146,17 @@ def split(grid: Grid, width: int) -> list[Grid]:
         [grid.columns[0], *(row[0].shown for row in cells)],
         [[Text(name), *(row[i + 1] for row in cells)] for i, name in enumerate(grid.columns[1:])],
     )
-    if min(sum(widths), sum(turned)) <= width or widths[0] + max(widths[1:], default=0) > width:
+    if min(sum(widths), sum(turned)) <= width:
         return [grid]
+    widest = max(widths[1:], default=0)
+    if widths[0] + widest > width:
+        # Names are cut before figures are folded.
+        room = width - widest - 3
+        if 0 not in grid.left or room < _SHORTEST_NAME:
+            return [grid]
+        cells = [[replace(row[0], shown=cut(row[0].shown, room)), *row[1:]] for row in cells]
+        grid = replace(grid, rows=cells)
+        widths = _widths(grid.columns, cells)
     parts: list[list[int]] = [[]]
     for i, own in enumerate(widths[1:], 1):
         if widths[0] + sum(widths[j] for j in parts[-1]) + own > width:
@@ -211,14 +225,19 @@ def _widths(columns: Sequence[str], rows: Sequence[Sequence[Text]]) -> list[int]
     return [max(map(len, column)) + 3 for column in cells]
 
 
+def printable(text: str) -> str:
+    """What a terminal would obey, as the sign for what can't be shown."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+
+
 def _md(text: str) -> str:
-    return text.replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;").replace("\n", " ")
+    return printable(text).replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;").replace("\n", " ")
 
 
 #: The characters of LaTeX's own, and of our tables, that its fonts would not print.
 _LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
-    "}": r"\}", "[": "{[}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "▲": r"$\blacktriangle$",
+    "\\": r"\textbackslash{}", "|": r"\textbar{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "[": "{[}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "▲": r"$\blacktriangle$",
     "▼": r"$\blacktriangledown$", "◆": r"$\blacklozenge$",
     "<": r"$<$", ">": r"$>$", "Δ": r"$\Delta$", "–": "--", "±": r"$\pm$", "−": "$-$",
 }  # fmt: skip
@@ -226,5 +245,5 @@ _LATEX = {
 
 def _latex(text: str) -> str:
     # A minus is no hyphen.
-    signed = re.sub(r"(?<![\w-])-(?=[\d.])", "−", text)
+    signed = re.sub(r"(?<![\w-])-(?=[\d.])", "−", printable(text))
     return "".join(_LATEX.get(c, c) for c in signed).replace("\n", " ")

@@ -64,13 +64,10 @@ class Marked:
 
 def parse_value(text: str) -> Any:
     """A single YAML value, e.g. of `--set a.b=[1, 2]`."""
-    loader = _Loader(text)
     try:
-        return loader.get_single_data()
+        return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise InputError(f"can't read the value {text!r}: {_first_line(error)}") from None
-    finally:
-        loader.dispose()
 
 
 def load(path: Path, shown: str | None = None) -> Marked:
@@ -82,9 +79,9 @@ def load(path: Path, shown: str | None = None) -> Marked:
         raise InputError("no such file", where=name) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"can't read it: {error}", where=name) from None
-    loader = _Loader(text)
-    report = Report()
+    report, loader = Report(), None
     try:
+        loader = _Loader(text)  # which refuses control characters at once
         node = loader.get_single_node()
         marked = Marked(None)
         if node is not None:
@@ -96,7 +93,8 @@ def load(path: Path, shown: str | None = None) -> Marked:
     except yaml.YAMLError as error:
         raise InputError(f"no valid YAML: {_first_line(error)}", where=name) from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     report.raise_if_errors()
     return marked
 

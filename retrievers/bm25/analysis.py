@@ -12,6 +12,7 @@ from typing import Any
 
 from seekbench import hashing
 from seekbench.errors import InputError, MissingError, did_you_mean
+from seekbench.language_codes import canonical
 from seekbench.retrievers.bm25 import jvm
 from seekbench.retrievers.bm25.jvm import java, lucene
 
@@ -54,21 +55,6 @@ STANDARD = "standard"
 BIGRAM = "bigram"
 _UNSPACED = frozenset({"th", "lo", "km", "my", "bo", "dz"})
 _ANALYZERS = {STANDARD: "standard.StandardAnalyzer", BIGRAM: "bigram"}
-
-#: ISO 639-2/3 codes of the languages above, as MTEB's `eng-Latn` begins.
-_THREE_LETTERS = {
-    "ara": "ar", "arb": "ar", "ben": "bn", "dan": "da", "deu": "de", "ger": "de", "eng": "en", "spa": "es",
-    "fas": "fa", "per": "fa", "fin": "fi", "fra": "fr", "fre": "fr", "hin": "hi", "hun": "hu", "ind": "id",
-    "ita": "it", "jpn": "ja", "kor": "ko", "nld": "nl", "dut": "nl", "nor": "no", "nob": "no", "nb": "no",
-    "pol": "pl", "por": "pt", "rus": "ru", "swe": "sv", "swa": "sw", "swh": "sw", "tel": "te", "tha": "th",
-    "tur": "tr", "ukr": "uk", "zho": "zh", "cmn": "zh", "chi": "zh",
-}  # fmt: skip
-
-
-def canonical(language: str) -> str:
-    """`eng-Latn`, `EN`, `en_US` -> `en`; what is not known comes back in lower case, without its region."""
-    base = language.strip().lower().replace("_", "-").split("-")[0]
-    return _THREE_LETTERS.get(base, base)
 
 
 def check_language(language: str) -> str:

@@ -23,28 +23,14 @@ def label(key: Key) -> str:
     return key[0] if key[1] == "test" else f"{key[0]} ({key[1]})"
 
 
-def main_splits(found: Found) -> tuple[Found, list[str]]:
-    """Published figures on other splits than the dataset's main one are left out, and said: MTEB's files hold train and
-    dev beside it. The main one is the card's, else test; a dataset without it keeps all."""
+def other_splits(found: Found) -> set[Key]:
+    """Datasets and splits of published figures that are not the dataset's main split, where that is there too: MTEB's
+    files hold train and dev beside it. The main one is the card's, else test."""
     from seekbench.datasets import catalogue
 
-    wanted: dict[str, str] = {}
-    for _, record in found:
-        id, split = dataset_key(record)
-        if is_published(record):
-            main = catalogue.card(id).default_split if catalogue.is_known(id) else "test"
-            if split == main:
-                wanted[id] = main
-    kept: Found = []
-    left: set[str] = set()
-    for entry in found:
-        id, split = dataset_key(entry[1])
-        if is_published(entry[1]) and wanted.get(id, split) != split:
-            left.add(label((id, split)))
-        else:
-            kept.append(entry)
-    notes = [f"published figures on other splits are left out: {', '.join(sorted(left))}"] if left else []
-    return kept, notes
+    keys = {dataset_key(record) for _, record in found if is_published(record)}
+    main = {id: catalogue.card(id).default_split if catalogue.is_known(id) else "test" for id, _ in keys}
+    return {(id, split) for id, split in keys if split != main[id] and (id, main[id]) in keys}
 
 
 def of_datasets(keys: Sequence[Key], *, expand: bool) -> list[Column]:

@@ -15,33 +15,41 @@ from seekbench.leaderboard.overall import Cells, Place
 from seekbench.leaderboard.sources import Found, is_published
 
 
+def of_columns(found: Found, names: Sequence[str], baseline: str | None) -> dict[Key, str]:
+    """The content of each dataset's column: that of the baseline's newest record, else that of most systems."""
+    told: dict[Key, dict[str, set[str]]] = {}
+    newest: dict[Key, tuple[str, str]] = {}
+    for (_, record), name in zip(found, names, strict=True):
+        content, key = _content(record), dataset_key(record)
+        if content is None:
+            continue
+        told.setdefault(key, {}).setdefault(content, set()).add(name)
+        if name == baseline:
+            newest[key] = max(newest.get(key, ("", "")), (record["recorded_at"], content))
+    most = {key: max(contents, key=lambda c: len(contents[c])) for key, contents in told.items()}
+    return {key: newest[key][1] if key in newest else content for key, content in most.items()}
+
+
 def checked(
-    found: Found, place: Place, keys: Sequence[Key], baseline: str | None, *, allow_mixed: bool
+    found: Found, place: Place, columns: Mapping[Key, str], baseline: str | None, *, allow_mixed: bool
 ) -> tuple[Cells, list[str]]:
     """(the cells whose figures are on other data than the rest of their column, notes). found: all records; place:
-    those that are shown. Raises InputError where there are any on other data, unless `allow_mixed`.
-
-    The data of a column are those of the baseline, else those of most systems. Of published figures the content is not
-    known, only the dataset's revision.
-    """
+    those that are shown; columns: as of `of_columns`. Raises InputError where there are any on other data, unless
+    `allow_mixed`. Of published figures the content is not known, only the dataset's revision."""
     mixed, revised, notes = [], [], []
-    other: set[tuple[str, str, str]] = set()
     of_key: dict[Key, list[dict[str, Any]]] = {}
     for _, record in found:
         of_key.setdefault(dataset_key(record), []).append(record)
-    shown: dict[Key, dict[str, str]] = {}
-    for (dataset, split, system), (_, record) in place.items():
-        if (content := _content(record)) is not None:
-            shown.setdefault((dataset, split), {})[system] = content
-    for key in keys:
-        there = of_key.get(key, [])
+    other = {
+        cell
+        for cell, (_, record) in place.items()
+        if (content := _content(record)) is not None and content != columns[cell[:2]]
+    }
+    for key, there in of_key.items():
         contents = {_content(r) for r in there} - {None}
         if len(contents) > 1:
             told = ", ".join(sorted(str(h)[:10] for h in contents))
             mixed.append(f"{label(key)}: {len(contents)} different contents: {told}")
-            own = shown[key]
-            column = own.get(baseline or "") or Counter(own.values()).most_common(1)[0][0]
-            other |= {(*key, system) for system, h in own.items() if h != column}
         revisions = Counter(map(_dataset_revision, there))
         known = {revision: n for revision, n in revisions.items() if revision}
         if len(known) > 1:

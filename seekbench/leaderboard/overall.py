@@ -15,6 +15,7 @@ from seekbench.errors import InputError
 from seekbench.leaderboard.board import ALPHA, Cell, Column, Key, Leaderboard, Row
 from seekbench.leaderboard.per_query import PerQuery
 from seekbench.leaderboard.sources import is_published
+from seekbench.metrics.measure import Measure
 from seekbench.statistics.borda import borda
 from seekbench.statistics.corrections import holm
 from seekbench.statistics.groups import letters
@@ -41,6 +42,7 @@ class Queries:
 
     def __init__(self, place: Place, columns: Sequence[Column], other: Cells = frozenset()) -> None:
         self.place, self._other = place, other
+        self.problems: list[str] = []
         self._scores = {c.metric: PerQuery(c.metric) for c in columns}
         self._ids: dict[tuple[Key, str], Any] = {}
 
@@ -77,8 +79,10 @@ class Queries:
                 folder = self.place[(*key, system)][0]
                 scores = self.of(column.metric)
                 try:
-                    own = scores.all(folder)[0]
-                except InputError:
+                    own, every = scores.all(folder)
+                    _refuse_other_mean(scores.measure, every, self.place[(*key, system)], column.metric)
+                except InputError as error:
+                    self.problems.append(str(error))
                     return None
                 ids = self._ids.setdefault((key, column.metric), own)
                 values = scores.on(folder, ids) if len(own) == len(ids) else None
@@ -86,6 +90,17 @@ class Queries:
                     return None
                 found.append(values)
         return found
+
+
+def _refuse_other_mean(measure: Measure, values: Floats, entry: tuple[Path, Any], metric: str) -> None:
+    """Raises InputError where a record's figure is not that of its scores per query."""
+    told = entry[1]["metrics"][metric]["mean"]
+    made = measure.aggregate(values)
+    if told is not None and abs(told - made) > 1e-6:
+        raise InputError(
+            f"{metric} is {told:.4f}, but its scores per query give {made:.4f}", where=str(entry[0]),
+            remedy="make both anew",
+        )  # fmt: skip
 
 
 def weights(columns: Sequence[Column]) -> Floats:
@@ -148,15 +163,21 @@ def group(board: Leaderboard, queries: Queries) -> None:
     query (`stratified_t`), published systems left out, which have none; or, of these and fewer than three others, of
     the scores on the datasets (Wilcoxon)."""
     rows = [row for row in board.rows if row.mean is not None]
-    if not 3 <= len(rows) <= MOST_GROUPED:
-        return
-    strata = [queries.strata(row.system, board.columns) for row in rows]
     published = {system for (_, _, system), (_, record) in queries.place.items() if is_published(record)}
-    measured = [(row, s) for row, s in zip(rows, strata, strict=True) if row.system not in published]
+    own = [row for row in rows if row.system not in published]
+    # Up to as many as are grouped: scores per query are read for it.
+    measured = [(row, queries.strata(row.system, board.columns)) for row in own[: MOST_GROUPED + 1]]
     found = [s for _, s in measured if s is not None]
     by_queries = len(measured) >= 3 and len(found) == len(measured)
     if by_queries:
-        rows = [row for row, _ in measured]
+        rows = own
+    if len(rows) < 3:
+        return
+    if len(rows) > MOST_GROUPED:
+        board.notes.append(
+            f"no groups: {len(rows)} systems are more than {MOST_GROUPED}; --system chooses some"
+        )
+        return
     pairs = [(a, b) for a in range(len(rows)) for b in range(a + 1, len(rows))]
     if by_queries:
         share = weights(board.columns)

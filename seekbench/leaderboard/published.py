@@ -17,6 +17,8 @@ from seekbench import hashing
 from seekbench.errors import InputError, Report
 from seekbench.leaderboard.records import SCHEMA_VERSION
 
+#: Measures that are from 0 to 1.
+SHARES = {"ndcg", "recall", "p", "ap", "rr", "success", "rprec", "f", "judged", "r_cap"}
 #: How files write that there is no figure, and that a revision is not known.
 NOTHING = {"", "nan", "na", "n/a", "none", "null", "-", "–"}
 
@@ -58,7 +60,7 @@ def record_of(
         },
         "metrics": {name: {"mean": value, "aggregate": "mean"} for name, value in metrics.items()},
         "training": None,
-        "primary_metric": main_metric or known[0],
+        "primary_metric": main_metric or (known[0] if known else ""),
         "comparable": True,
         "recorded_at": "",
         "efficiency": {
@@ -82,9 +84,12 @@ def mteb(root: Path) -> list[tuple[Path, dict[str, Any]]]:
     files that can't be read."""
     from seekbench import mteb_results
     from seekbench.datasets.task_names import by_mteb_task
+    from seekbench.language_codes import canonical
+    from seekbench.metrics.measure import parse
 
     ours, found, report = by_mteb_task(), [], Report()
     for model in mteb_results.find(root):
+        model_file = model.files[0].parent / mteb_results.META_FILE
         for file in model.files:
             try:
                 result = mteb_results.read(file)
@@ -96,8 +101,12 @@ def mteb(root: Path) -> list[tuple[Path, dict[str, Any]]]:
                 for entry in entries:
                     metrics, main = figures(entry)
                     subset = str(entry.get("hf_subset") or "default")
-                    if not metrics:
-                        continue
+                    for name, value in metrics.items():
+                        if parse(name).base in SHARES and not 0 <= value <= 1:
+                            report.error(
+                                "mteb-range", f"{name} of {split} is {value:g}, and must be from 0 to 1",
+                                where=str(file),
+                            )  # fmt: skip
                     record = record_of(
                         # A variant of a model's run is a system of its own.
                         system=model.model + (f" ({model.experiment})" if model.experiment else ""),
@@ -110,17 +119,30 @@ def mteb(root: Path) -> list[tuple[Path, dict[str, Any]]]:
                         revision=model.revision,
                         dataset_revision=result.dataset_revision,
                         languages=[
-                            c for code in entry.get("languages") or [] if (c := str(code)[:3]) != "und"
+                            canonical(str(code))
+                            for code in entry.get("languages") or []
+                            if not str(code).startswith("und")
                         ],
                         task=result.task,
                         facts={
-                            "parameters": (model.meta or {}).get("n_parameters"),
-                            "kg_co2": result.other.get("kg_co2_emissions"),
+                            "parameters": _number(model.meta or {}, "n_parameters", model_file, report),
+                            "kg_co2": _number(result.other, "kg_co2_emissions", file, report),
                         },
                     )
                     found.append((file, record))
     report.raise_if_errors()
     return found
+
+
+def _number(facts: Mapping[str, Any], name: str, file: Path, report: Report) -> float | None:
+    """A fact that is a number from 0 on, or not stated; anything else is reported."""
+    value = facts.get(name)
+    good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    if value is None or good:
+        return value
+    if not (isinstance(value, float) and math.isnan(value)):
+        report.error("mteb-fact", f"'{name}' is {value!r}, and no number from 0 on", where=str(file))
+    return None
 
 
 def figures(entry: Mapping[str, Any]) -> tuple[dict[str, float], str | None]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from seekbench.errors import InputError, Report, did_you_mean
-from seekbench.leaderboard.published import NOTHING, main_of, record_of
+from seekbench.leaderboard.published import NOTHING, SHARES, main_of, record_of
 
 #: What a line is about, each by the first of these columns that the table has.
 SYSTEM = ("system", "model", "retriever", "condition", "run")
@@ -30,8 +31,6 @@ ROLES = {
     "value": ("value", "score", "mean"),
     "main": ("main_score",),
 }
-#: Measures that are from 0 to 1.
-SHARES = {"ndcg", "recall", "p", "ap", "rr", "success", "rprec", "f", "judged", "r_cap"}
 #: Facts of a system that are shown beside its scores.
 FACTS = {
     "parameters": ("parameters", "n_parameters"),
@@ -62,6 +61,17 @@ class _Header:
 
         self.names, self.path, self.report = names, path, report
         place = {name.strip().lower(): i for i, name in reversed(list(enumerate(names)))}
+        mark = next((c for c in ";\t|" if len(names) == 1 and c in names[0]), None)
+        if mark is not None:
+            said = "tabs" if mark == "\t" else f"'{mark}'"
+            raise InputError(
+                f"fields are separated by {said}", where=str(path), line=1, remedy="separate them by commas"
+            )
+        twice = [
+            name for name, n in Counter(name.strip().lower() for name in names).items() if n > 1 and name
+        ]
+        if twice:
+            report.error("csv-header", f"two columns are called '{twice[0]}'", where=str(path), line=1)
         self.at: dict[str, int] = {}
         for role, known in (ROLES | FACTS).items():
             found = next((place[name] for name in known if name in place), None)
@@ -167,21 +177,21 @@ def read(path: Path) -> list[tuple[Path, dict[str, Any]]]:
             entry.main = main_of(name for name, value in figures.items() if value == score)
         for fact in FACTS:
             number = header.number(header.text(row, fact), line)
-            if number is not None:
+            if number is not None and number < 0:
+                report.error("csv-range", f"{fact} is {number:g}, less than 0", where=str(path), line=line)
+            elif number is not None:
                 entry.facts[fact] = number
     report.raise_if_errors()
-    found = [
-        record_of(
+    if not any(entry.metrics for entry in entries.values()):
+        raise InputError("this table has no figures", where=str(path))
+    return [
+        (path, record_of(
             system=system, dataset=dataset, split=split, metrics=entry.metrics, main_metric=entry.main, file=path,
             format="csv", revision=revision or None, dataset_revision=entry.dataset_revision, task=entry.task,
             facts=entry.facts,
-        )
+        ))
         for (system, revision, dataset, split), entry in entries.items()
-        if entry.metrics
     ]  # fmt: skip
-    if not found:
-        raise InputError("this table has no figures", where=str(path))
-    return [(path, record) for record in found]
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,18 @@ def narrowed(
     return [entry for entry, _ in kept], [name for _, name in kept], left
 
 
+def on(
+    keys: Collection[Key], found: Found, names: Sequence[str], *, without: Collection[Key] = ()
+) -> tuple[Found, list[str]]:
+    """Records on these datasets, and their systems' names. without: published figures on these are left out."""
+    kept = [
+        (entry, name)
+        for entry, name in zip(found, names, strict=True)
+        if (key := dataset_key(entry[1])) in keys and not (key in without and is_published(entry[1]))
+    ]
+    return [entry for entry, _ in kept], [name for _, name in kept]
+
+
 def _matching(
     option: str, patterns: Sequence[str], called: Mapping[Any, set[str]], report: Report
 ) -> set[Any]:
@@ -81,7 +93,7 @@ def system_names(found: Sequence[tuple[Path, dict[str, Any]]]) -> list[str]:
     systems = [
         (
             r["retriever"]["name"],
-            _revised(r) if is_published(r) else f"{folder.parts[-4]}/{r['retriever']['name']}",
+            _revised(r) if is_published(r) else f"{_output(folder)}/{r['retriever']['name']}",
             r["retriever"]["system"],
         )
         for folder, r in found
@@ -102,18 +114,23 @@ def system_names(found: Sequence[tuple[Path, dict[str, Any]]]) -> list[str]:
     return names
 
 
+def _output(folder: Path) -> str:
+    """The name of the folder that the user chose for a run, above those of dataset, split and system."""
+    return (folder.absolute().parts[:-3] or ("",))[-1]
+
+
 def _revised(record: Mapping[str, Any]) -> str:
     revision = record["published"]["revision"]
     return f"{record['retriever']['name']}@{revision[:8] if revision else 'published'}"
 
 
 def newest(
-    found: Sequence[tuple[Path, dict[str, Any]]], names: Sequence[str]
+    found: Sequence[tuple[Path, dict[str, Any]]], names: Sequence[str], contents: Mapping[Key, str]
 ) -> tuple[dict[tuple[str, str, str], tuple[Path, dict[str, Any]]], list[str]]:
-    """One record a cell: where the same system was recorded more than once for a dataset, the newest, and a note; of
-    published figures, the one with the most metrics, and a note where two disagree."""
+    """One record a cell: where the same system was recorded more than once for a dataset, the newest on the content of
+    its column, and a note; of published figures, the one with the most metrics, and a note where two disagree."""
     place: dict[tuple[str, str, str], tuple[Path, dict[str, Any]]] = {}
-    left_out, notes = 0, []
+    left_out, which, notes = 0, "older", []
     for entry, name in zip(found, names, strict=True):
         key = (*dataset_key(entry[1]), name)
         known = place.get(key)
@@ -132,13 +149,19 @@ def newest(
                 )
         else:
             left_out += 1
-        if _worth(entry[1]) > _worth(known[1]):
+            if entry[1]["dataset"]["hashes"] != known[1]["dataset"]["hashes"]:
+                which = "other"
+        content = contents.get(key[:2])
+        if _worth(entry[1], content) > _worth(known[1], content):
             place[key] = entry
     if left_out:
-        notes.append(f"{left_out} older record(s) of the same system and dataset are left out")
+        notes.append(f"{left_out} {which} record(s) of the same system and dataset are left out")
     return place, notes
 
 
-def _worth(record: Mapping[str, Any]) -> tuple[bool, str, int]:
-    """A full result goes before a trial, a newer one before an older one."""
-    return record["comparable"], record["recorded_at"], len(record["metrics"]) if is_published(record) else 0
+def _worth(record: Mapping[str, Any], content: str | None) -> tuple[bool, bool, str, int]:
+    """A result on the column's data goes before one on others, a full one before a trial, a newer one before an older
+    one."""
+    same = content is None or record["dataset"]["hashes"]["dataset"] == content
+    metrics = len(record["metrics"]) if is_published(record) else 0
+    return same, record["comparable"], record["recorded_at"], metrics

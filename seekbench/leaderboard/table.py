@@ -9,6 +9,7 @@ queries that are close to no training query with the same answer (`training.quer
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 from seekbench.errors import InputError, did_you_mean
 from seekbench.leaderboard import contents, efficiency, overall, remarks, selection
 from seekbench.leaderboard.board import Cell, Column, Leaderboard, Row
-from seekbench.leaderboard.columns import MAIN, dataset_key, fill, label, main_splits, of_datasets, of_suite
+from seekbench.leaderboard.columns import MAIN, dataset_key, fill, label, of_datasets, of_suite, other_splits
 from seekbench.leaderboard.overall import Cells, Queries
 from seekbench.leaderboard.selection import Failures
 from seekbench.leaderboard.sources import Found, is_published
@@ -55,9 +56,16 @@ def build(
     failures = failures or {}
     if not found and not failures:
         raise InputError("there are no results to show")
-    found, notes = (list(found), []) if every_split else main_splits(list(found))
     names = selection.system_names(found)
-    found, names, failures = selection.narrowed(found, names, failures, datasets, systems)
+    found, names, failures = selection.narrowed(list(found), names, failures, datasets, systems)
+    notes = []
+    if not every_split:
+        left = other_splits(found)
+        kept_keys = list(dict.fromkeys(dataset_key(r) for _, r in found))
+        found, names = selection.on(kept_keys, found, names, without=left)
+        if left:
+            said_left = ", ".join(sorted(label(key) for key in left))
+            notes.append(f"published figures on other splits are left out: {said_left}")
     if baseline is None:
         baseline = selection.recorded_baseline(found, names)
     keys = list(dict.fromkeys([dataset_key(r) for _, r in found] + [(d, s) for d, s, _ in failures]))
@@ -84,8 +92,10 @@ def build(
         raise InputError(
             f"the baseline '{baseline}' is not in these results", remedy=did_you_mean(baseline, every)
         )
-    place, left_out = selection.newest(found, names)
-    other, said = contents.checked(found, place, keys, baseline, allow_mixed=allow_mixed)
+    found, names = selection.on(keys, found, names)
+    of_columns = contents.of_columns(found, names, baseline)
+    place, left_out = selection.newest(found, names, of_columns)
+    other, said = contents.checked(found, place, of_columns, baseline, allow_mixed=allow_mixed)
     notes = [*said, *notes, *left_out]
     queries = Queries(place, columns, other)
     for column in columns:
@@ -122,6 +132,7 @@ def build(
     overall.group(board, queries)
     overall.front(board)
     _mark_best(board)
+    board.notes += [f"not tested: {problem}" for problem in dict.fromkeys(queries.problems)]
     coverage = remarks.of_coverage(place, columns)
     board.notes += [*coverage, *subset_notes(board), *remarks.of_missing(board)]
     runs = [c.metric for c in columns if parse(c.metric).definition.aggregate == "run"]
@@ -131,7 +142,14 @@ def build(
         )
     if any(not record["comparable"] for _, record in place.values()):
         board.notes.insert(0, NOT_COMPARABLE)
-    board.rows.sort(key=lambda r: (r.mean is None, (r.mean or 0.0) * (1 if board.lower else -1)))
+    # Without a mean Borda's rank orders: it needs no system to have all datasets.
+    board.rows.sort(
+        key=lambda r: (
+            r.mean is None,
+            (r.mean or 0.0) * (1 if board.lower else -1),
+            r.borda[0] if r.mean is None and r.borda else 0,
+        )
+    )
     return board
 
 
@@ -142,7 +160,10 @@ def _default_metric(found: Found) -> str:
         return str(own[0]["primary_metric"])
     if not found:
         return "ndcg@10"
-    return MAIN if all(r["dataset"]["main_metric"] for _, r in found) else str(found[0][1]["primary_metric"])
+    if all(r["dataset"]["main_metric"] for _, r in found):
+        return MAIN
+    counted = Counter(metric for _, record in found for metric in record["metrics"])
+    return max(counted, key=lambda metric: counted[metric]) if counted else "ndcg@10"
 
 
 def _cell(column: Column, system: str, place: overall.Place, failures: Failures, other: Cells) -> Cell:

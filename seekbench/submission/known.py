@@ -116,6 +116,8 @@ def _of_csv(path: Path, asked: Sequence[str]) -> Known:
                 metric, text = (row["metric"] or "", row["value"]) if long else (MAIN, row[MAIN])
                 try:
                     value = float(text)
+                    if not math.isfinite(value):
+                        raise ValueError
                     name = metric if metric == MAIN else parse(metric).name
                 except (TypeError, ValueError):
                     report.error("no-number", f"{text!r} is no number", where=where, line=line)

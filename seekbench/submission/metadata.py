@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -91,6 +92,13 @@ class ModelSheet(_Model):
         near = did_you_mean(value.lower(), LICENCES)
         said = near if near.startswith("did") else f"one of {', '.join(LICENCES)}, or an address"
         raise ValueError(f"mteb has no licence '{value}' ({said})")
+
+    @field_validator("release_date")
+    @classmethod
+    def _date(cls, value: str | None) -> str | None:
+        if value is not None:
+            date.fromisoformat(value)  # says which part is out of range
+        return value
 
     @field_validator("revision")
     @classmethod

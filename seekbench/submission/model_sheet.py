@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from seekbench.datasets import mteb_tasks
-from seekbench.errors import Report
+from seekbench.errors import Report, did_you_mean
 from seekbench.submission.bundle import Cell
 from seekbench.submission.metadata import Metadata, ModelSheet
 
@@ -48,9 +48,17 @@ def model_sheet(metadata: Metadata, cells: Sequence[Cell], report: Report) -> Mo
             where=metadata.where,
             remedy="under `model:` in the file of --meta",
         )
-    known = {
-        code for task in mteb_tasks.tasks().values() for codes in task.languages.values() for code in codes
-    }
+    tasks = mteb_tasks.tasks()
+    for name in sheet.training_datasets or ():
+        if name not in tasks:
+            near = did_you_mean(name, tasks)
+            report.warning(
+                "training-name",
+                f"'{name}' in training_datasets is no retrieval task of MTEB that is known here",
+                where=metadata.where,
+                remedy=near if near.startswith("did") else "names are MTEB's, as SciFact",
+            )
+    known = {code for task in tasks.values() for codes in task.languages.values() for code in codes}
     strange = [code for code in sheet.languages or () if code not in known]
     if strange:
         report.warning(

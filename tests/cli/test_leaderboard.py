@@ -418,7 +418,8 @@ def generative(output: Path, **changes: Any) -> list[str]:
     other = records.read(records.cell_folder(output, "scifact", "test", "bm25"))
     other["metrics"][metric] = {"mean": 0.5, "aggregate": "mean"}
     records.write(records.cell_folder(output, "scifact", "test", "bm25"), other)
-    return board(output, metric=metric).notes
+    # There are no scores per query of this metric beside the records.
+    return [note for note in board(output, metric=metric).notes if not note.startswith("not tested: ")]
 
 
 @pytest.mark.parametrize(

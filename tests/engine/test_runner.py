@@ -490,7 +490,8 @@ def test_a_runtime_that_compiles_is_warmed_up_once_a_process(
 
     monkeypatch.setattr(search, "_warm", set())
     monkeypatch.setattr(search, "_RUNTIME_SECONDS", {"java": 5.0})
-    monkeypatch.setattr(search.time, "perf_counter", lambda: clock[0])
+    for name in ("perf_counter", "process_time"):
+        monkeypatch.setattr(search.time, name, lambda: clock[0])
     monkeypatch.setattr(words.WordsSearcher, "search", timed)
     monkeypatch.setattr(words.WordsSearcher, "runtime", "java", raising=False)
     execute(folder)

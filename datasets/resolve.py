@@ -283,7 +283,8 @@ def _folder_of(card: Card, given: Path | None, split: str) -> PathSpec:
             f"'{card.id}' takes data that you bring: {origin.get}", where="path",
             remedy=f"then say where they are: {{name: {card.id}, path: FOLDER}}",
         )  # fmt: skip
-    if given is not None and not path.is_dir():
+    packed = archives.is_archive(path) and path.exists()
+    if given is not None and not path.is_dir() and not packed:
         raise InputError(
             f"{path} {'is no folder' if path.exists() else 'does not exist'}", where="path",
             remedy=f"'{card.id}' needs: {origin.get}",

@@ -164,6 +164,8 @@ def check(
     opened = Store(store)
     context = cells_.context_of(cells_.progress_of(False), offline, device, threads, trust_remote_code)
     anew = any(name not in speeds.SIZES for name in speed.figures)
+    if speed.reference is not None and configs and not folders:
+        _check_reference(speed.reference, configs, set_ or [], context)
     found, failed, fresh = _measured(
         folders, configs, output, set_ or [], opened, context, dataset, system, anew
     )
@@ -189,6 +191,19 @@ def check(
     if github:
         _tell_github(verdict, known)
     _end(verdict)
+
+
+def _check_reference(reference: str, configs: Sequence[str], set_: list[str], context: Any) -> None:
+    """Raises InputError, before anything is searched, where no config has the system that speeds are divided by."""
+    from seekbench.errors import InputError, did_you_mean
+
+    known = {r.name for c in configs for r in cells_.load_config(c, set_, context).retrievers}
+    if reference not in known:
+        raise InputError(
+            f"the results have no system '{reference}'",
+            where="--reference",
+            remedy=did_you_mean(reference, known),
+        )
 
 
 def _rule(
@@ -424,7 +439,7 @@ def _print(verdict: Verdict, known: Texts, format: Format) -> None:
         return
     # What is refused is said on stderr when all is printed.
     grid = report.grid(verdict.findings, lines=report.notes(verdict, refused=False))
-    figures.show([grid, *report.lost_grids(verdict, known, each=False)], figures.Format.table)
+    figures.show([grid, *report.lost_grids(verdict, known, each=False)], figures.TableFormat.table)
     typer.echo(f"\n{report.headline(verdict)}")
 
 
@@ -549,5 +564,6 @@ def _show_changes(found: Sequence[Any]) -> None:
         queries = f"scores of {change.queries:,} queries"
         rows.append(["" if change.fields else name, "" if change.fields else change.kind, queries, "", ""])
     figures.show(
-        [Grid(["cell", "", "what", "baseline", "new"], rows, left=frozenset({0, 1, 2}))], figures.Format.table
+        [Grid(["cell", "", "what", "baseline", "new"], rows, left=frozenset({0, 1, 2}))],
+        figures.TableFormat.table,
     )

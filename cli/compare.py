@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seekbench.cli import common, figures
-from seekbench.cli.figures import Exclude, Format, Missing, TieBreak
+from seekbench.cli.figures import Exclude, Missing, TableFormat, TieBreak
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +67,7 @@ def compare(
     missing_queries: Annotated[Missing, figures.MISSING] = Missing.zero,
     exclude: Annotated[Exclude, figures.EXCLUDE] = Exclude.none,
     max_unjudged: Annotated[float, figures.UNJUDGED] = 0.9,
-    format: Annotated[Format, figures.FORMAT] = Format.table,
+    format: Annotated[TableFormat, figures.FORMAT] = TableFormat.table,
     json_: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Compare runs: differences with intervals and tests, groups, and the queries that changed most.
@@ -109,7 +109,7 @@ def compare(
                 "`seekbench eval` shows it",
                 err=True,
             )
-    if json_ or format is Format.json:
+    if json_ or format is TableFormat.json:
         import json
 
         out = _as_json(found, scores, ids, values, chosen, first, changed, per_query, info, by or [])
@@ -118,7 +118,7 @@ def compare(
     figures.warn(scores)
     if per_query:
         grids = [_per_query(found, values, chosen, names, ids, info)]
-    elif format is Format.csv:  # one table alone, so that programs can read it
+    elif format is TableFormat.csv:  # one table alone, so that programs can read it
         grids = [_tidy(found, first)]
     else:
         grids = []
@@ -128,7 +128,7 @@ def compare(
                 _slices(comparison, values[:, i, :], first, info, column, ids, scores) for column in by or []
             ]
             # For one metric, or a page would be lists of queries.
-            if changed and not place and format is not Format.latex:
+            if changed and not place and format is not TableFormat.latex:
                 grids.append(_changed(comparison, values[:, i, :], first, ids, info, changed))
         grids[-1].notes = [*grids[-1].notes, *_legend(found[0], len(ids), scores)]
     figures.show(grids, format)

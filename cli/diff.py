@@ -122,7 +122,7 @@ def diff(
             grids.append(_moved(f, system, width))
         if f.slices is not None:
             grids.append(cases.slices_grid(f.case, f.slices, 0, f.case.systems, alpha, 10))
-    figures.show(grids, figures.Format(format.value))
+    figures.show(grids, figures.TableFormat(format.value))
 
 
 def _first_metric(case: Case) -> Case:

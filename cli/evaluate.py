@@ -64,7 +64,7 @@ def evaluate(
     else:
         grids = [_means(scores, names, intervals)]
         grids += [g for column in by or [] for g in _slices(scores, names, info, column, intervals)]
-    figures.show(grids, format)
+    figures.show(grids, figures.TableFormat(format.value))
 
 
 def _as_trec(scores: dict[str, Scores], names: list[str], per_query: bool) -> str:

@@ -103,7 +103,7 @@ def _say(needs: list[Need], json_: bool) -> None:
         ]
         typer.echo(json.dumps({"event": "needs", "datasets": rows}))
         return
-    figures.show([_table(needs)], figures.Format.table)
+    figures.show([_table(needs)], figures.TableFormat.table)
 
 
 def _table(needs: list[Need]) -> Grid:

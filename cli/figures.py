@@ -28,6 +28,16 @@ class Format(enum.StrEnum):
     json = "json"
 
 
+class TableFormat(enum.StrEnum):
+    """Of what is no trec_eval output."""
+
+    table = "table"
+    md = "md"
+    latex = "latex"
+    csv = "csv"
+    json = "json"
+
+
 class ReportFormat(enum.StrEnum):
     """Of what is several tables, and so no CSV."""
 
@@ -226,18 +236,13 @@ def check_info(info: QueryInfo, scores: Mapping[str, Scores], where: str) -> Non
         typer.echo(f"warning: {where}: {lacking} of {len(asked)} judged queries are not in it", err=True)
 
 
-def show(grids: Sequence[Grid], format: Format) -> None:
+def show(grids: Sequence[Grid], format: TableFormat) -> None:
     """Prints tables in any format but JSON."""
     from seekbench import tables
-    from seekbench.errors import InputError
 
-    if format is Format.trec:
-        raise InputError(
-            "only `seekbench eval` has this format", where="--format", remedy="table, md, latex, csv or json"
-        )
-    if format is not Format.table:
+    if format is not TableFormat.table:
         typer.echo(tables.render(grids, format.value), nl=False)  # type: ignore[arg-type]
-        for note in [line for grid in grids for line in grid.notes] if format is Format.csv else ():
+        for note in [line for grid in grids for line in grid.notes] if format is TableFormat.csv else ():
             typer.echo(f"note: {note}", err=True)  # a CSV file has no place for them
         return
     from rich.console import Console

@@ -93,7 +93,7 @@ def inspect(
             for name, f in zip(case.systems, found, strict=True)
         ]
     grids[-1].notes = [*grids[-1].notes, *case.notes]
-    figures.show(grids, figures.Format(format.value))
+    figures.show(grids, figures.TableFormat(format.value))
 
 
 def _chosen(case: Case, named: list[str], worst: int | None, best: int | None, sliced: bool) -> list[int]:

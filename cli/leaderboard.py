@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from seekbench.cli import common, figures
-from seekbench.cli.figures import Format
+from seekbench.cli.figures import TableFormat
 
 
 @common.handled
@@ -65,7 +65,7 @@ def leaderboard(
     no_texts: Annotated[
         bool, typer.Option("--no-texts", help="Pages without texts of queries and documents.")
     ] = False,
-    format: Annotated[Format, figures.FORMAT] = Format.table,
+    format: Annotated[TableFormat, figures.FORMAT] = TableFormat.table,
     allow_mixed: Annotated[
         bool,
         typer.Option(
@@ -96,7 +96,7 @@ def leaderboard(
         "every_split": all_splits, "datasets": dataset or (), "systems": system or (),
     }  # fmt: skip
     if html is not None:
-        if format is not Format.table:
+        if format is not TableFormat.table:
             raise InputError(
                 "pages are written, and no table is printed", where="--format", remedy="leave it out"
             )
@@ -110,11 +110,11 @@ def leaderboard(
             "--html-title, --html-queries and --no-texts belong to --html", remedy="e.g. --html page"
         )
     board = table.build(sources.load(results), **options)
-    if format is Format.json:
+    if format is TableFormat.json:
         typer.echo(json.dumps(render.as_json(board), indent=2, ensure_ascii=False))
         return
     grid = render.grid(board, intervals=intervals)
-    if format is Format.table:
+    if format is TableFormat.table:
         grid.title = board.metric
     figures.show([grid], format)
 

@@ -111,7 +111,7 @@ def select_tasks(
             )
         )
         return
-    figures.show([_removed(table, found), _agreement(table, found, lines)], figures.Format(format.value))
+    figures.show([_removed(table, found), _agreement(table, found, lines)], figures.TableFormat(format.value))
 
 
 def _locked(always: list[str], table: ScoreTable, keep: int | None) -> set[int]:

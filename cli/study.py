@@ -12,7 +12,7 @@ import typer
 
 from seekbench.cli import cells as cells_
 from seekbench.cli import common, figures, options
-from seekbench.cli.figures import Format
+from seekbench.cli.figures import TableFormat
 
 if TYPE_CHECKING:
     from seekbench.plan import CellPlan
@@ -59,7 +59,7 @@ def scaling(
             help="Show figures over the queries of all sizes beside those over all queries.",
         ),
     ] = True,
-    format: Annotated[Format, figures.FORMAT] = Format.table,
+    format: Annotated[TableFormat, figures.FORMAT] = TableFormat.table,
     set_: Annotated[list[str] | None, _SET] = None,
     dry_run: Annotated[bool, _DRY_RUN] = False,
     explain: Annotated[bool, _EXPLAIN] = False,
@@ -95,7 +95,7 @@ def growing(
     ],
     output: Annotated[Path | None, _OUTPUT] = None,
     metric: Annotated[list[str] | None, _METRIC] = None,
-    format: Annotated[Format, figures.FORMAT] = Format.table,
+    format: Annotated[TableFormat, figures.FORMAT] = TableFormat.table,
     set_: Annotated[list[str] | None, _SET] = None,
     dry_run: Annotated[bool, _DRY_RUN] = False,
     explain: Annotated[bool, _EXPLAIN] = False,
@@ -133,7 +133,7 @@ def muvera(
     ],
     output: Annotated[Path | None, _OUTPUT] = None,
     metric: Annotated[list[str] | None, _METRIC] = None,
-    format: Annotated[Format, figures.FORMAT] = Format.table,
+    format: Annotated[TableFormat, figures.FORMAT] = TableFormat.table,
     set_: Annotated[list[str] | None, _SET] = None,
     dry_run: Annotated[bool, _DRY_RUN] = False,
     explain: Annotated[bool, _EXPLAIN] = False,
@@ -169,7 +169,7 @@ def _run(
     study: str,
     output: Path | None,
     metrics: list[str] | None,
-    format: Format,
+    format: TableFormat,
     overrides: list[str] | None,
     dry_run: bool,
     explain: bool,
@@ -188,8 +188,6 @@ def _run(
     from seekbench.store import Store
     from seekbench.studies.common import chosen_metrics
 
-    if format is Format.trec:
-        figures.show([], format)  # which says what formats there are
     path, named = common.find_config(study)
     loaded = studies.load(path, overrides or [], shown=named)
     if metrics:
@@ -207,14 +205,14 @@ def _run(
     if explain:
         for line in result.outcome.explained:
             context.progress.note(line)
-    if format is Format.json:
+    if format is TableFormat.json:
         _echo_json(tables.as_json(result, metrics))
-    elif format is Format.csv:
+    elif format is TableFormat.csv:
         figures.show([tables.wide_grid(result, metrics, **shown)], format)
     else:
         figures.show(tables.grids(result, metrics, **shown), format)
     written = tables.write(folder, result)
-    if format is Format.table:
+    if format is TableFormat.table:
         typer.echo(f"\ntables and pictures: {', '.join(str(p) for p in written)}")
         if part is not None:
             typer.echo(f"records, scores per query, runs: {folder}/<dataset>__{part}/<split>/<system>/")
@@ -222,7 +220,7 @@ def _run(
 
 
 def _dry_run(
-    plan: Any, what: str, study: Any, folder: Path, store: Any, context: Any, format: Format
+    plan: Any, what: str, study: Any, folder: Path, store: Any, context: Any, format: TableFormat
 ) -> None:
     """Prints a study's plan, also where something in it can't be run, which is then said."""
     from seekbench.plan import WrongPlanError
@@ -237,10 +235,10 @@ def _dry_run(
 
 
 def _print_plan(
-    what: str, lines: list[str], cells: list[CellPlan], metrics: list[str], format: Format
+    what: str, lines: list[str], cells: list[CellPlan], metrics: list[str], format: TableFormat
 ) -> None:
     """lines: what is said of the datasets' parts, which JSON calls `what`."""
-    if format is Format.json:
+    if format is TableFormat.json:
         _echo_json({what: lines, "cells": [asdict(c) for c in cells]})
         return
     for line in lines:

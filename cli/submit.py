@@ -99,7 +99,7 @@ def submit(
     preflight.check_records(gathered, report)
     made = export(bundle, report)
     if made.rows:
-        figures.show([_summary(made)], figures.Format.table)
+        figures.show([_summary(made)], figures.TableFormat.table)
     common.print_report(report)
     said = f"{report.errors} errors, {report.warnings} warnings"
     if report.errors:

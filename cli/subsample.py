@@ -110,11 +110,12 @@ def subsample(
             *grids[0].notes,
             f"fewer than {depth} hits a query, of which all are taken: {', '.join(shallow)}",
         ]
-    figures.show(grids, figures.Format(format.value))
+    figures.show(grids, figures.TableFormat(format.value))
 
 
 def _systems(runs: list[str], data: Dataset) -> tuple[list[str], list[RunCell]]:
     """Names and runs of the systems; of folders of results, the cells of this dataset."""
+    from seekbench import hashing
     from seekbench.datasets.again import refuse_other
     from seekbench.errors import InputError, Report
 
@@ -137,7 +138,17 @@ def _systems(runs: list[str], data: Dataset) -> tuple[list[str], list[RunCell]]:
             )  # fmt: skip
         pairs += fitting
     report.raise_if_errors()
-    return cases.names_of(pairs), [cell for _, cell in pairs]
+    names, cells = cases.names_of(pairs), [cell for _, cell in pairs]
+    # A run that is named twice would stay in the pool that its twin is left out of.
+    by_content: dict[str, str] = {}
+    kept = []
+    for name, cell in zip(names, cells, strict=True):
+        first = by_content.setdefault(hashing.of_file(cell.run), name)
+        if first == name:
+            kept.append((name, cell))
+        else:
+            typer.echo(f"note: {name} is the same run as {first}, and is left out", err=True)
+    return [name for name, _ in kept], [cell for _, cell in kept]
 
 
 def _case(data: Dataset, names: list[str], cells: list[RunCell], metric: str) -> Case:

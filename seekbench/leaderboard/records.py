@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from seekbench.errors import InputError
+from seekbench.errors import InputError, Report
 from seekbench.store import write_atomic
 
 SCHEMA_VERSION = 1
@@ -48,7 +48,9 @@ def read(path: Path) -> dict[str, Any]:
         raise InputError(f"no valid JSON: {error.msg}", where=str(file), line=error.lineno) from None
     if not _is_record(record):
         raise InputError("this is no seekbench result record", where=str(file))
-    return upgrade(record, str(file))
+    record = upgrade(record, str(file))
+    _check(record, str(file))
+    return record
 
 
 def is_one(file: Path) -> bool:
@@ -62,6 +64,54 @@ def is_one(file: Path) -> bool:
 def _is_record(value: Any) -> bool:
     # A leaderboard has the first two as well.
     return isinstance(value, dict) and value.keys() >= {"schema_version", "metrics", "dataset", "retriever"}
+
+
+#: What is looked at in every record, and of which kind it is; `?`: it may be null, or not be there.
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "text": (str,), "number": (int, float), "whole": (int,), "object": (dict,), "list": (list,), "flag": (bool,),
+}  # fmt: skip
+_FIELDS = {
+    "dataset.id": "text", "dataset.split": "text", "dataset.hashes": "object", "dataset.hashes.dataset": "text?",
+    "dataset.queries": "whole?", "dataset.documents": "whole?", "dataset.language": "text?",
+    "dataset.main_metric": "text?", "dataset.source": "object?", "retriever.name": "text", "retriever.type": "text",
+    "retriever.system": "text", "retriever.details": "object", "retriever.describe": "object?",
+    "retriever.describe.parameters": "number?", "retriever.params": "object?", "retriever.needs": "list?",
+    "metrics": "object", "primary_metric": "text", "policies": "object", "policies.relevance_level": "whole?",
+    "comparable": "flag", "limited": "object?", "recorded_at": "text", "made_at": "text?", "key": "text?",
+    "k": "whole?", "files": "object?", "queries_without_hits": "whole", "index": "object",
+    "index.truncation_rate": "number?", "training": "object?", "baseline": "text?", "efficiency": "object",
+    "efficiency.queries_per_second": "number?", "efficiency.latency_ms": "object",
+    "efficiency.latency_ms.p50": "number?", "efficiency.latency_ms.p95": "number?",
+    "efficiency.index_bytes": "number?", "efficiency.index_seconds": "number?",
+    "efficiency.search_seconds": "number?", "hardware": "object?", "versions": "object?",
+}  # fmt: skip
+
+
+def _check(record: Mapping[str, Any], where: str) -> None:
+    """Raises InputError with every field that is not there, or of another kind: somebody changed the file."""
+    report = Report()
+
+    def look(name: str, value: Any, kind: str) -> None:
+        wanted = kind.removesuffix("?")
+        if value is None and kind.endswith("?"):
+            return
+        good = isinstance(value, _KINDS[wanted]) and (wanted == "flag" or not isinstance(value, bool))
+        if not good:
+            said = "is not there" if value is None else f"is {orjson.dumps(value).decode()[:60]}"
+            report.error(
+                "record", f"'{name}' {said}, and must be a {wanted}", where=where, remedy="run it again"
+            )
+
+    for name, kind in _FIELDS.items():
+        found: Any = record
+        for part in name.split("."):
+            found = found.get(part) if isinstance(found, Mapping) else None
+        look(name, found, kind)
+    for name, figure in record["metrics"].items() if isinstance(record["metrics"], Mapping) else ():
+        look(f"metrics.{name}", figure, "object")
+        if isinstance(figure, Mapping):
+            look(f"metrics.{name}.mean", figure.get("mean"), "number?")
+    report.raise_if_errors()
 
 
 def upgrade(record: dict[str, Any], where: str) -> dict[str, Any]:

@@ -33,6 +33,14 @@ def of_missing(board: Leaderboard) -> list[str]:
         ]
         if parts:
             notes.append(f"{row.system} lacks {'; '.join(parts)}")
+    without = [
+        f"{system} ({dataset})"
+        for (dataset, _, system), (_, record) in board.place.items()
+        if is_published(record) and not record["metrics"]
+    ]
+    if without:
+        more = f", and {len(without) - 3} more" if len(without) > 3 else ""
+        notes.append(f"published without any figure that is a number: {', '.join(without[:3])}{more}")
     lacking = [f"{r.system} ({r.borda[2]})" for r in board.rows if r.borda and r.borda[2]]
     if lacking:
         notes.append(

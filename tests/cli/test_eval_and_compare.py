@@ -332,4 +332,4 @@ def test_what_is_not_defined_is_neither_zero_nor_nan(files: Path) -> None:
 def test_trec_evals_columns_are_evals_alone(files: Path) -> None:
     result = call("compare", "good.trec", "better.trec", "--qrels", "qrels.txt", "-m", "map", "-f", "trec")
     assert result.exit_code == 2
-    assert "only `seekbench eval` has this format" in result.stderr
+    assert "'trec' is not one of 'table', 'md', 'latex', 'csv', 'json'" in result.stderr

@@ -131,7 +131,7 @@ def test_mistakes_exit_with_2_each_on_its_line(folder: Path) -> None:
         (("--set", "first=24"), "24 of 24 documents leave none in D0, or none in D1"),
         (("--set", "retriever.type=bm25"), "the retriever type 'bm25' can't grow"),
         (("--metric", "map"), "the study has no metric 'map'"),
-        (("--format", "trec"), "only `seekbench eval` has this format"),
+        (("--format", "trec"), "'trec' is not one of 'table', 'md', 'latex', 'csv', 'json'"),
         (("--device", "gpu"), "unknown device 'gpu'"),
     ],
 )

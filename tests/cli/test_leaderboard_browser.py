@@ -122,6 +122,20 @@ def test_sorting_with_the_mouse(at: Browser) -> None:
     assert at.run("return document.querySelector('#table th[data-title=plain]').ariaSort") == "ascending"
 
 
+def test_an_order_is_kept_in_the_address(at: Browser, page: Path) -> None:
+    at.click("#table th[data-title='plain'] .dt-column-title")
+    wait_sorted(at, "plain, highest first")
+    hash = at.run("return location.hash")
+    assert hash == "#sort=desc%3Aplain"
+    look(at, page)
+    wait_sorted(at, "mean, highest first")
+    look(at, page, hash=hash)
+    wait_sorted(at, "plain, highest first")
+    at.click("#reset")
+    wait_sorted(at, "mean, highest first")
+    assert at.run("return location.hash") == ""
+
+
 def test_what_has_no_figure_is_last_in_both_directions(at: Browser) -> None:
     for end, wanted in (("lowest", ["2.0", "8.0", "20.0", ""]), ("highest", ["20.0", "8.0", "2.0", ""])):
         at.click("#table th[data-title='p95 ms'] .dt-column-title")

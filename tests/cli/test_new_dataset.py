@@ -76,7 +76,9 @@ def test_mistakes_of_a_card_have_lines(folder: Path, tmp_path: Path, monkeypatch
     with pytest.raises(InputError) as caught:
         load("./mine.yaml")
     said = str(caught.value)
-    assert "mine.yaml:6: source.layout: input should be 'auto', 'beir', 'trec' or 'tables', not 'bier'" in said
+    assert (
+        "mine.yaml:6: source.layout: input should be 'auto', 'beir', 'trec' or 'tables', not 'bier'" in said
+    )
     assert "a card has no key 'license' (did you mean 'licence'?)" in said
     assert "the key 'licence' is missing" in said
 

@@ -158,7 +158,7 @@ def test_mistakes_exit_with_2_each_on_its_line(folder: Path) -> None:
         (("--set", "sizes=[1, 99]"), "there is no subset of 99"),
         (("--metric", "map"), "the study has no metric 'map'"),
         (("--set", "retriever.encoder=./absent"), "absent"),
-        (("--format", "trec"), "only `seekbench eval` has this format"),
+        (("--format", "trec"), "'trec' is not one of 'table', 'md', 'latex', 'csv', 'json'"),
         (("--device", "gpu"), "unknown device 'gpu'"),
     ],
 )

@@ -253,6 +253,30 @@ def test_old_schemas_load_and_newer_ones_are_refused(folder: Path) -> None:
         records.read(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda r: r["dataset"].pop("split"), "'dataset.split' is not there, and must be a text"),
+        (lambda r: r.update(retriever=5), "'retriever.name' is not there"),
+        (lambda r: r["metrics"]["map"].update(mean="x"), "'metrics.map.mean' is \"x\", and must be a number"),
+        (lambda r: r["efficiency"].update(index_bytes="x"), "'efficiency.index_bytes' is \"x\""),
+        (lambda r: r.update(comparable=1), "'comparable' is 1, and must be a flag"),
+    ],
+)
+def test_a_record_that_was_changed_is_refused(folder: Path, change: Any, said: str) -> None:
+    execute(folder)
+    file = folder / "out" / "data" / "test" / "words" / "result.json"
+    record = json.loads(file.read_text())
+    change(record)
+    file.write_text(json.dumps(record))
+    for command in (["leaderboard"], ["submit", "trec"]):
+        done = CliRunner().invoke(app, [*command, str(folder / "out")])
+        assert done.exit_code == 2, done.output
+        assert said in done.output
+    with pytest.raises(InputError, match=r"result\.json"):
+        records.read(file)
+
+
 def test_a_damaged_record_is_made_again(folder: Path) -> None:
     execute(folder)
     cell = folder / "out" / "data" / "test" / "words"

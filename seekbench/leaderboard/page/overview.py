@@ -121,6 +121,8 @@ def table_of(
             twin = score_column(f"{column.name}{DAGGER}", twins, column.lower, about)
             twin.dataset, twin.languages = column.name, column.languages
             columns.append(twin)
+    if many and all(row.mean is None for row in rows) and columns[1].title == "Borda":
+        sorted_by = 1
     if not many:
         sorted_by = next(i for i, c in enumerate(columns) if c.dataset)
     if board.grouped_by:

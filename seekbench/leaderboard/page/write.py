@@ -72,7 +72,13 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     for name in _FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)
-    return _Writer(folder, boards, title, texts, most).write()
+    try:
+        return _Writer(folder, boards, title, texts, most).write()
+    except BaseException:
+        # Half a page would be taken for somebody's other files the next time.
+        for name in _FOLDERS:
+            shutil.rmtree(folder / name, ignore_errors=True)
+        raise
 
 
 class _Writer:

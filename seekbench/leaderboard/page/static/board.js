@@ -10,6 +10,7 @@
   const LABELS = 8; // points up to which all have their names beside them
   let table = null;
   let sorted = null; // {title, direction}: columns of another metric's table may stand elsewhere
+  let chosen = false; // whether the reader has sorted
   let plot = about.plot;
 
   const folded = (id) => at(id).value.trim().toLowerCase();
@@ -45,9 +46,14 @@
     holder.classList.toggle("no-heat", !at("heat").checked);
     holder.classList.toggle("show-intervals", at("intervals").checked);
     say();
+    remember();
+  }
+
+  function remember() {
     seekbench.keep({
       metric: at("metric").value === "0" ? "" : about.metrics[at("metric").value].name,
       ...Object.fromEntries(inputs.map((id) => [id, at(id).value])),
+      sort: chosen ? `${sorted.direction}:${sorted.title}` : "",
     });
   }
 
@@ -91,8 +97,12 @@
     table.on("order", () => {
       const [first] = table.order();
       if (!first) return;
-      sorted = { title: heads()[first[0]].dataset.title, direction: first[1] };
+      const now = { title: heads()[first[0]].dataset.title, direction: first[1] };
+      // A table that is opened tells of its own order, too.
+      chosen = chosen || now.title !== sorted.title || now.direction !== sorted.direction;
+      sorted = now;
       say();
+      remember();
     });
     choose();
     apply();
@@ -173,6 +183,11 @@
 
   const original = holder.innerHTML;
   const asked = seekbench.choices();
+  const order = /^(asc|desc):(.+)$/.exec(asked.sort || "");
+  if (order) {
+    sorted = { title: order[2], direction: order[1] };
+    chosen = true;
+  }
   const metric = about.metrics.findIndex((each) => each.name === asked.metric);
   if (metric > 0) at("metric").value = String(metric);
   inputs.forEach((id) => {
@@ -191,6 +206,7 @@
   at("controls").addEventListener("reset", () => {
     hidden.clear();
     sorted = null;
+    chosen = false;
     // The form's own values are set after this event.
     setTimeout(change);
   });

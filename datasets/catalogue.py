@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from seekbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
+    from seekbench.datasets.card import Card
     from seekbench.datasets.resolve import DatasetSpec as DatasetSpec
-    from seekbench.datasets.spec import Card
 
 CARDS = Path(__file__).parent / "cards"
 
@@ -141,7 +141,7 @@ def card(name: str) -> Card:
     from pydantic import ValidationError
 
     from seekbench.datasets import mteb_tasks
-    from seekbench.datasets.spec import Card
+    from seekbench.datasets.card import Card
 
     if mteb_tasks.is_name(name):
         return mteb_tasks.card(name)
@@ -164,7 +164,7 @@ def read_card(path: Path) -> Card:
     from pydantic import ValidationError
 
     from seekbench import yamlfile
-    from seekbench.datasets.spec import Card
+    from seekbench.datasets.card import Card
     from seekbench.errors import Report
     from seekbench.validation import add_validation_errors
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from seekbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
-    from seekbench.datasets.spec import Card
+    from seekbench.datasets.card import Card
 
 TABLE = Path(__file__).parent / "mteb_tasks.tsv"
 COUNTS = Path(__file__).parent / "mteb_counts.tsv"
@@ -143,7 +143,7 @@ def _parts(name: str) -> tuple[Task, str]:
 
 def card(name: str) -> Card:
     """The card of one dataset. Raises InputError for an unknown name, and for a task of several subsets."""
-    from seekbench.datasets.spec import Card
+    from seekbench.datasets.card import Card
     from seekbench.metrics.measure import parse
 
     task, subset = _parts(name)

@@ -9,11 +9,11 @@ from typing import Any
 
 from seekbench import archives
 from seekbench.datasets import catalogue
+from seekbench.datasets.card import Card
 from seekbench.datasets.source import Source
 from seekbench.datasets.spec import (
     TREC_OPTIONS,
     CandidateList,
-    Card,
     CardSpec,
     ExcludeList,
     HubSpec,

@@ -14,7 +14,7 @@ from seekbench.datasets import catalogue, mteb_tasks
 from seekbench.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
-    from seekbench.datasets.spec import Suite
+    from seekbench.datasets.card import Suite
 
 SUITES = Path(__file__).parent / "suite_cards"
 TABLE = Path(__file__).parent / "mteb_suites.tsv"
@@ -46,7 +46,7 @@ def suite(name: str) -> Suite:
     import yaml
     from pydantic import ValidationError
 
-    from seekbench.datasets.spec import Suite
+    from seekbench.datasets.card import Suite
 
     _check(name)
     if name in _of_mteb():
@@ -85,7 +85,7 @@ def _title(name: str) -> str:
 
 def _mteb_suite(name: str) -> Suite:
     """A task of several subsets is a group, as in MTEB."""
-    from seekbench.datasets.spec import Group, Suite
+    from seekbench.datasets.card import Group, Suite
 
     members: list[str | Group] = []
     for member in _of_mteb()[name][1]:

@@ -12,8 +12,8 @@ from seekbench.progress import Progress
 
 if TYPE_CHECKING:
     from seekbench.datasets.builder import Builder
-    from seekbench.datasets.formats.tables import Found
-    from seekbench.datasets.spec import RowsOf, TablesLayout
+    from seekbench.datasets.formats.table_rows import Found
+    from seekbench.datasets.layout import RowsOf, TablesLayout
 
 
 class HubTables(Hub):

@@ -403,7 +403,7 @@ def test_parts_of_a_trec_collection_by_name(store: Store, tmp_path: Path) -> Non
 
 def test_unexpected_counts_of_a_card_are_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     from seekbench.datasets import catalogue
-    from seekbench.datasets.spec import Expected
+    from seekbench.datasets.card import Expected
 
     card = catalogue.card("pydocs-small")
     changed = card.model_copy(update={"expected": Expected(documents=7)})

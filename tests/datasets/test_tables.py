@@ -14,8 +14,8 @@ import test_datasets_hub as hub
 
 from seekbench.datasets.builder import Builder
 from seekbench.datasets.formats.hub_tables import HubTables
+from seekbench.datasets.layout import TablesLayout
 from seekbench.datasets.load import load
-from seekbench.datasets.spec import TablesLayout
 from seekbench.errors import InputError
 from seekbench.progress import NoProgress
 

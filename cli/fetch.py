@@ -54,7 +54,8 @@ def fetch(
     missing = [need for need in needs if not need.stored]
     _say(needs, json_)
     if dry_run or (offline and missing):
-        raise typer.Exit(common.FAILED if missing and offline else 0)
+        unknown = any(need.problem for need in missing)
+        raise typer.Exit(common.FAILED if unknown or (missing and offline) else 0)
     failed = []
     progress = cells.progress_of(json_)
     for need in missing:
@@ -112,7 +113,11 @@ def _table(needs: list[Need]) -> Grid:
     rows = [
         [
             Text(n.spec.id),
-            Text("stored" if n.stored else n.problem or ("to fetch" if n.files else "to read")),
+            Text(
+                "stored"
+                if n.stored
+                else n.problem or ("to fetch" if n.files or n.bytes is None else "to read")
+            ),
             Text(f"{n.files:,}" if n.files else ""),
             Text(
                 "" if n.stored or n.problem else "not stated" if n.bytes is None else f"{n.bytes / 1e6:,.1f}"

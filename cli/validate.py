@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from seekbench.cli import common, options
+from seekbench.cli import cells, common, options
 
 
 @common.handled
@@ -80,7 +80,7 @@ def _config(name: str, overrides: list[str], json_: bool, data: bool) -> None:
         from seekbench.runner import check_local_data
         from seekbench.store import Store
 
-        check_local_data(loaded, Store(), Context(offline=True))
+        check_local_data(loaded, Store(), Context(offline=True, progress=cells.progress_of(json_)))
     if json_:
         import json
 

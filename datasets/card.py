@@ -118,6 +118,17 @@ class Card(Strict):
         dumped = found.model_dump(mode="json", exclude_defaults=True)
         return TablesLayout.model_validate(_filled(dumped, {"split": split}))
 
+    def differing(self, documents: int, queries: Mapping[str, int]) -> list[str]:
+        """What of these counts (queries: by split) is not as the card expects it, a line each."""
+        out = []
+        expected = self.expected
+        if expected.documents not in (None, documents):
+            out.append(f"{documents:,} documents where its card expects {expected.documents:,}")
+        for split, count in queries.items():
+            if split in expected.queries and expected.queries[split] != count:
+                out.append(f"{count:,} queries of {split} where its card expects {expected.queries[split]:,}")
+        return out
+
     def of(self, subset: str) -> Card:
         """The card of one subset. Raises InputError for an unknown one, with the nearest."""
         if subset not in self.subsets:

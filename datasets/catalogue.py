@@ -165,6 +165,7 @@ def read_card(path: Path) -> Card:
 
     from seekbench import yamlfile
     from seekbench.datasets.card import Card
+    from seekbench.datasets.spec import metric_name
     from seekbench.errors import Report
     from seekbench.validation import add_validation_errors
 
@@ -181,6 +182,11 @@ def read_card(path: Path) -> Card:
         report = Report()
         add_validation_errors(report, error, marked, (), Card, what="a card")
         raise InputError(report=report) from error
+    try:
+        metric_name(found.main_metric)
+    except ValueError as error:
+        where, line = marked.where(("main_metric",))
+        raise InputError(f"main_metric: {error}", where=where, line=line) from None
     if found.source.path is None:
         return found
     source = found.source.model_copy(update={"path": path.parent / found.source.path.expanduser()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -101,7 +101,6 @@ def open_dataset(
     limit: int | None = None,
     limit_documents: int | None = None,
     source: Mapping[str, Any] | None = None,
-    on_warning: Callable[[str], object] = lambda text: None,
 ) -> Dataset:
     """One split of a collection folder.
 
@@ -115,7 +114,6 @@ def open_dataset(
     relevance_level: the lowest grade that counts as relevant for measures of binary relevance.
     limit: the first so many queries. limit_documents: that many documents, the judged ones of the kept
     queries before all others (so at least as many as those are). Both mark the dataset: `source["limited"]`.
-    on_warning: told what the choices made here (not the data) are warned of; `statistics` has it too.
     Raises InputError for an unknown split, a template that names an unknown field or makes all texts empty,
     and a list of which no pair is known.
     """
@@ -170,8 +168,6 @@ def open_dataset(
         described["exclusion"] = listed.counts(len(exclusion))
         warnings += listed.warnings(split)
     own = _candidates_of(candidates, collection, queries, corpus, qrels, warnings)
-    for text in warnings:
-        on_warning(text)
     return Dataset(
         id=id,
         split=split,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -14,6 +15,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+#: A column in a template.
+FIELD = re.compile(r"\{([^{}]+)\}")
 
 
 class Strict(BaseModel):
@@ -28,7 +32,7 @@ class RowsOf(Strict):
     separator: of a CSV or TSV file without header, or of another separator. at: of a JSON file, where its array is;
     `*` in it goes through all elements (`data.*.paragraphs`). kind: where a file's name does not say it;
     `text` has a column `line`. group, take: of the rows of one file with one value of `group`, the first alone, or the
-    rest."""
+    rest. quotes: whether `"` in a CSV or TSV file encloses a field; false where it is a sign like any other."""
 
     files: str | tuple[str, ...]
     where: dict[str, str | int | bool | tuple[str | int, ...]] = Field(default_factory=dict)
@@ -38,12 +42,36 @@ class RowsOf(Strict):
     kind: Literal["json", "lines", "csv", "tsv", "text", "parquet"] | None = None
     group: str | None = None
     take: Literal["first", "rest"] | None = None
+    quotes: bool = True
 
     @model_validator(mode="after")
     def _both(self) -> RowsOf:
         if (self.group is None) != (self.take is None):
             raise ValueError("'group' and 'take' come together")
         return self
+
+    #: Fields of subclasses that are columns or templates of them.
+    EXPRESSIONS: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="after")
+    def _templates(self) -> RowsOf:
+        for name in self.EXPRESSIONS:
+            text = getattr(self, name)
+            if isinstance(text, str) and set("{}") & set(FIELD.sub("", text)):
+                raise ValueError(f"'{name}' has a brace without its other one: {text}")
+        return self
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Columns that some row must have: those of templates, a title's and those of `where`; which key names each."""
+        found = dict.fromkeys(self.where, "where")
+        for name in self.EXPRESSIONS:
+            text = getattr(self, name)
+            if name == "document" and getattr(self, "labels", None) is not None:
+                continue
+            if isinstance(text, str) and ("{" in text or name == "title"):
+                found |= dict.fromkeys(FIELD.findall(text) if "{" in text else [text], name)
+        return found
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -77,12 +105,14 @@ class _TextRows(RowsOf):
 class DocumentRows(_TextRows):
     """title: a column or template, too."""
 
+    EXPRESSIONS = ("id", "title", "text")
     title: str | None = None
 
 
 class QueryRows(_TextRows):
     """candidates: a column with the only documents of the query."""
 
+    EXPRESSIONS = ("id", "text")
     candidates: str | None = None
 
 
@@ -120,6 +150,7 @@ class JudgmentRows(RowsOf):
     span: the number of the part that holds a place, as `{span}` (the sentence that holds an answer). labels: instead of
     `document`, all documents are relevant that share a label with the row (a patent's classes)."""
 
+    EXPRESSIONS = ("query", "document")
     query: str = "query-id"
     document: str = "corpus-id"
     grade: str | int = "score"
@@ -173,3 +204,16 @@ class TablesLayout(Strict):
     @property
     def parts(self) -> list[RowsOf]:
         return [*self.documents, *self.queries, *(part for parts in self.qrels.values() for part in parts)]
+
+
+def fields_below(keys: Sequence[str]) -> list[str]:
+    """Keys that may stand where a path of keys in an entry ends: of its part of the tables, or of the tables."""
+    of: dict[str, type[BaseModel]] = {
+        "documents": DocumentRows,
+        "queries": QueryRows,
+        "qrels": JudgmentRows,
+        "span": Span,
+        "labels": Labels,
+    }
+    known = [of[key] for key in keys[:-1] if key in of]
+    return list((known[-1] if known else TablesLayout).model_fields)

@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +120,14 @@ def load(
         limit=min((n for n in (limit, wanted.limit) if n is not None), default=None),
         limit_documents=wanted.limit_documents,
         source=source,
-        on_warning=progress.note,
     )
-    _check_expected(dataset, wanted)
+    unexpected = _unexpected(dataset, wanted)
+    dataset = replace(dataset, source={**dataset.source, "unexpected": unexpected})
+    for warning in [
+        *dataset.statistics["warnings"],
+        *(f"{wanted.id}: {line}" for line in unexpected),
+    ]:
+        progress.note(warning.removeprefix("warning: "))
     return dataset
 
 
@@ -286,16 +291,9 @@ def _json_object(text: str, where: str) -> list[tuple[str, Any]]:
     return found
 
 
-def _check_expected(dataset: Dataset, wanted: DatasetSpec) -> None:
-    """Warns where the counts are not those of the card: another version than its figures were made with."""
-    if wanted.card is None or "limited" in dataset.source:
-        return
-    expected = wanted.card.expected
-    for name, found, count in (
-        ("documents", len(dataset.corpus), expected.documents),
-        ("queries", len(dataset.queries), expected.queries.get(dataset.split)),
-    ):
-        if count is not None and count != found:
-            dataset.statistics["warnings"].append(
-                f"warning: {dataset.id}: {found:,} {name} where its card expects {count:,}"
-            )
+def _unexpected(dataset: Dataset, wanted: DatasetSpec) -> list[str]:
+    """Counts that are not those of the card: this is another version, or not all of it."""
+    if "limited" in dataset.source:
+        return []
+    counts = {dataset.split: len(dataset.queries)}
+    return [] if wanted.card is None else wanted.card.differing(len(dataset.corpus), counts)

@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from seekbench import hashing
+from seekbench import archives, hashing
 from seekbench.datasets.folder import open_collection
 from seekbench.datasets.load import build
 from seekbench.datasets.resolve import resolve
@@ -42,7 +42,7 @@ def of_folder(
         "source": {
             "format": "folder",
             "path": os.path.relpath(folder.resolve(), base),
-            "layout": str(wanted.source.identity()["format"]),
+            "layout": "auto" if archives.is_archive(folder) else str(wanted.source.identity()["format"]),
             "checksums": {
                 file_name(path, wanted.source.folder): hashing.of_file(path) for path in wanted.source.files()
             },

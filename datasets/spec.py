@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from seekbench.datasets.layout import Strict, TablesLayout
+from seekbench.datasets.layout import Strict, TablesLayout, fields_below
 from seekbench.errors import InputError, Report, did_you_mean
 
 TopicField = Literal["title", "description", "narrative"]
@@ -105,6 +105,21 @@ class _Spec(Strict):
             except InputError as error:
                 raise ValueError(str(error)) from error
         return value
+
+    @field_validator("main_metric")
+    @classmethod
+    def _metric(cls, value: str | None) -> str | None:
+        return None if value is None else metric_name(value)
+
+
+def metric_name(value: str) -> str:
+    """The canonical name of a metric. Raises ValueError for what is none, with the nearest one."""
+    from seekbench.metrics.measure import parse
+
+    try:
+        return parse(value).name
+    except InputError as error:
+        raise ValueError(str(error)) from error
 
 
 class NamedSpec(_Spec):
@@ -280,8 +295,13 @@ def parse_spec(value: Any) -> Spec:
             # The first part is the union's tag.
             keys = [str(p) for p in found["loc"][1:]]
             message, remedy = found["msg"].removeprefix("Value error, "), ""
-            if found["type"] == "extra_forbidden":
+            if found["type"] == "extra_forbidden" and len(keys) > 1:
+                message = f"unknown key '{keys[-1]}' in {'.'.join(keys[:-1])}"
+                remedy = did_you_mean(keys[-1], fields_below(keys))
+            elif found["type"] == "extra_forbidden":
                 message, remedy = f"unknown key '{keys[-1]}'", did_you_mean(keys[-1], _fields(value))
+            elif len(keys) > 1 and found["type"] != "dataset_kind":
+                message = f"{'.'.join(keys[1:])}: {message[:1].lower()}{message[1:]}"
             elif found["type"] == "dataset_kind":
                 have = list(value) if isinstance(value, dict) else []
                 near = [did_you_mean(k, KINDS) for k in map(str, have)]

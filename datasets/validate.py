@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from seekbench.datasets import catalogue
+from seekbench.datasets import catalogue, mteb_tasks
 from seekbench.datasets.folder import open_collection
 from seekbench.datasets.leakage import THRESHOLD, Embed
 from seekbench.datasets.leakage import leakage as find_leakage
@@ -103,11 +103,12 @@ def validate(
     if isinstance(dataset, str):
         if not dataset.strip():
             report.error("dataset", "nothing is named", remedy="give a folder, or a name of `seekbench ls`")
+        elif dataset.endswith((".yaml", ".yml")) and Path(dataset).is_file():
+            entry = {"card": dataset}
         elif _looks_like_a_path(dataset):
             entry = {"path": dataset}
-        elif not catalogue.is_known(dataset):
-            near = catalogue.unknown(dataset).report.problems[0].remedy
-            report.error("dataset", f"there is no folder and no dataset '{dataset}'", remedy=near)
+        elif not dataset.startswith("irds:"):
+            _check_name(dataset, report)
         if report.errors:
             return ValidationResult(dataset, report)
     try:
@@ -124,6 +125,12 @@ def validate(
                 report.extend(error.report)
             return ValidationResult(wanted.source.subject, report)
         collection = open_collection(folder)
+        if wanted.card is not None:
+            counts = {split: len(rows) for split, rows in collection.judged.items()}
+            for line in wanted.card.differing(len(collection.corpus), counts):
+                report.warning(
+                    "counts", line, where=wanted.source.subject, remedy="is it all of it, and this version?"
+                )
         with progress.stage("statistics", total=1, unit="collection") as stage:
             figures = statistics(collection)
             stage.advance(1)
@@ -135,10 +142,25 @@ def validate(
     return ValidationResult(wanted.source.subject, report, figures, shared)
 
 
+def _check_name(name: str, report: Report) -> None:
+    """Whether it means one dataset; else what it means, or what is near it."""
+    try:
+        found = catalogue.expanded(name)
+    except InputError as error:
+        (problem,) = error.report.problems
+        said = problem.message.replace("there is no dataset", "there is no folder and no dataset")
+        report.error("dataset", said, remedy=problem.remedy)
+        return
+    if len(found) > 1:
+        report.error("dataset", f"'{name}' is {len(found)} datasets", remedy=f"name one, e.g. {found[0]}")
+
+
 def _looks_like_a_path(text: str) -> bool:
     """Whether a string means a folder: it is there, is written as a path, or is below no suite of cards."""
     if text.startswith((".", "/", "~")) or Path(text).is_dir():
         return True
+    if mteb_tasks.is_name(text) or text.startswith("irds:"):
+        return False
     known = catalogue.names()
     suites = {name.split("/")[0] for name in known if "/" in name}
     return text not in known and (Path(text).exists() or ("/" in text and text.split("/")[0] not in suites))

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from seekbench import hashing
 from seekbench.datasets.formats import beir
@@ -233,6 +237,9 @@ class Hub:
                 f"hub:{repo}: '{revision}' was never fetched, and this is offline "
                 "(pin a commit that is in the cache, or run once with the network)"
             )
+        server = self.endpoint or constants.ENDPOINT
+        if not reachable(server):
+            raise MissingError(f"hub:{repo}: {server} can't be reached")
         with self._explained(repo, revision):
             commit = HfApi(endpoint=self.endpoint).dataset_info(repo, revision=revision).sha
             assert commit is not None  # the hub always tells
@@ -290,10 +297,12 @@ class Hub:
     def _wanted(self, repo: str, commit: str) -> tuple[list[str], list[_File]] | None:
         """(patterns, files) of what holds rows at a commit; None where the hub does not answer. Raises what it answers
         (no such repository, no access)."""
-        from huggingface_hub import HfApi
+        from huggingface_hub import HfApi, constants
         from huggingface_hub.errors import HfHubHTTPError
         from huggingface_hub.hf_api import RepoFile
 
+        if not reachable(self.endpoint or constants.ENDPOINT):
+            return None
         try:
             tree = list(
                 HfApi(endpoint=self.endpoint).list_repo_tree(
@@ -376,13 +385,29 @@ class Hub:
             raise MissingError(f"{where}: {server} can't be reached: {first_line(error)}") from error
 
 
+@cache
+def reachable(server: str) -> bool:
+    """Whether a server takes a connection, asked once a process: the client would try each file for minutes."""
+    if {"http", "https", "all"} & set(getproxies()):  # then somebody else connects
+        return True
+    parts = urlsplit(server)
+    try:
+        with socket.create_connection(
+            (parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)), 5
+        ):
+            return True
+    except OSError:
+        return False
+
+
 def quiet_bar(stage: Stage | None = None) -> Any:
     """A class of bars that show nothing, since the client's would mix with ours; bytes go to a stage of ours."""
     from huggingface_hub.utils.tqdm import tqdm
 
     class Quiet(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
-            self._bytes = options.get("unit") == "B"
+            # Beside what is written to disk the client counts what the network brings.
+            self._bytes = options.get("unit") == "B" and not str(options.get("name")).endswith(".transfer")
             super().__init__(*args, **{**options, "disable": True})  # type: ignore[no-untyped-call]
 
         def update(self, n: float | None = 1) -> Any:

@@ -65,6 +65,10 @@ class IrDatasets:
                 remedy="name one of its parts, e.g. " + ", ".join(self._parts()[:5]) if self._parts() else "",
             )
 
+    def to_fetch(self) -> tuple[int, int | None]:
+        """(files, bytes): ir_datasets does not say what it will fetch."""
+        return 0, None
+
     def language(self) -> str | None:
         found: str | None = self._dataset().docs_lang()
         return found

@@ -14,12 +14,12 @@ import orjson
 from seekbench.datasets.formats.lines import COMPRESSED, lines, open_bytes
 from seekbench.datasets.formats.lines import text as decoded
 from seekbench.datasets.formats.records import json_rows, parquet_rows
+from seekbench.datasets.layout import FIELD
 from seekbench.errors import Report, did_you_mean
 
 if TYPE_CHECKING:
     from seekbench.datasets.layout import RowsOf
 
-FIELD = re.compile(r"\{([^{}]+)\}")
 #: Keys of a row that are not its file's columns.
 _ROW, _FROM_ONE, _HOLDER, SPAN = "#", "#+1", "^", "span"
 #: Of an object of objects, the whole of one, as `key` is its key.
@@ -35,11 +35,38 @@ class Found(NamedTuple):
     named: dict[str, str]
 
 
-def rows(file: Found, part: RowsOf, report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
+class Fields:
+    """Which columns of a part's templates and conditions no row had so far, of all its files."""
+
+    def __init__(self, part: RowsOf) -> None:
+        self.missing = {n: key for n, key in part.fields.items() if not ADDED.match(n) and n != SPAN}
+        self.last: Mapping[str, Any] = {}
+        self.where = ""
+
+    def look(self, row: Mapping[str, Any], path: Path) -> None:
+        self.last, self.where = row, str(path)
+        for name in [n for n in self.missing if n in row or value(row, n) is not None]:
+            del self.missing[name]
+
+    def told(self, report: Report) -> None:
+        """Reports them, where there were rows."""
+        columns = [column for column in self.last if not ADDED.fullmatch(column)]
+        for name, key in self.missing.items() if self.last else ():
+            report.error(
+                "missing-column", f"no row has '{name}' (for {key})", where=self.where,
+                remedy=did_you_mean(name, columns),
+            )  # fmt: skip
+
+
+def rows(
+    file: Found, part: RowsOf, report: Report, fields: Fields | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line or row number from 1, row) of the rows that a part wants, with the keys that a row has beside its own."""
     groups: set[str] = set()
     for count, (line, row) in enumerate(_all_rows(file.path, part, report)):
         row.update(file.named)
+        if fields is not None and (fields.missing or not fields.last):
+            fields.look(row, file.path)
         if all(_same(value(row, name), wanted) for name, wanted in part.where.items()):
             row[_ROW], row[_FROM_ONE] = count, count + 1
             if part.group is not None:
@@ -89,16 +116,22 @@ def _separated(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of a table with a header, or, where `columns` are given, without."""
     csv.field_size_limit(1 << 30)
-    where = str(path)
+    where, begun = str(path), 1
     try:
         with open_bytes(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as handle:
-            reader = csv.reader(handle, delimiter=part.separator or separator)
+            reader = csv.reader(
+                handle, delimiter=part.separator or separator, strict=True,
+                quoting=csv.QUOTE_MINIMAL if part.quotes else csv.QUOTE_NONE,
+            )  # fmt: skip
             header = list(part.columns) if part.columns else None
             for row in reader:
+                begun = reader.line_num + 1
                 if not row:
                     continue
                 if header is None:
                     header = [name.strip() for name in row]
+                    for name in sorted({name for name in header if name and header.count(name) > 1}):
+                        report.error("columns", f"two columns are called '{name}'", where=where, line=1)
                 elif len(row) != len(header):
                     report.error(
                         "row-fields", f"{len(row)} fields where there are {len(header)} columns", where=where,
@@ -106,7 +139,17 @@ def _separated(
                     )  # fmt: skip
                 else:
                     yield reader.line_num, dict(zip(header, row, strict=True))
-    except (UnicodeDecodeError, csv.Error, OSError, EOFError) as error:
+    except csv.Error as error:
+        report.error(
+            "bad-table", f"a quoted field does not end as it should ({error})", where=where, line=begun,
+            remedy="double the quotes in it, or say `quotes: false` where they are signs like any other",
+        )  # fmt: skip
+    except UnicodeDecodeError as error:
+        report.error(
+            "bad-table", f"byte 0x{error.object[error.start]:02x} is no UTF-8", where=where, line=_bad_line(path),
+            remedy="convert the file, e.g. iconv -f latin1 -t utf-8",
+        )  # fmt: skip
+    except (OSError, EOFError) as error:
         report.error("bad-table", f"can't be read ({error})", where=where)
 
 
@@ -122,7 +165,9 @@ def _array(path: Path, part: RowsOf, report: Report) -> Iterator[tuple[int, dict
         if _is_lines(whole) and not part.at:
             yield from json_rows(path, report)
             return
-        report.error("bad-json", f"can't be read ({error})", where=where)
+        line = _bad_line(path)
+        said = "this is no UTF-8" if line else f"can't be read ({error})"
+        report.error("bad-json", said, where=where, line=line or error.lineno)
         return
     except (OSError, EOFError) as error:
         report.error("bad-json", f"can't be read ({error})", where=where)
@@ -144,6 +189,21 @@ def _array(path: Path, part: RowsOf, report: Report) -> Iterator[tuple[int, dict
                 row[_HOLDER] = holder
                 row.update({f"#{n}": at for n, at in enumerate([*places, place], 1)})
             yield number, row
+
+
+def _bad_line(path: Path) -> int | None:
+    """The first line that is no UTF-8."""
+    number = 0
+    try:
+        with open_bytes(path) as handle:
+            for line in handle:
+                number += 1
+                line.decode()
+    except UnicodeDecodeError:
+        return number
+    except (OSError, EOFError):
+        pass
+    return None
 
 
 def _is_lines(data: bytes) -> bool:

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from seekbench.datasets.formats.beir import feed
-from seekbench.datasets.formats.table_rows import ADDED, FIELD, SPAN, Found, as_list, rows, text, value
+from seekbench.datasets.formats.table_rows import ADDED, SPAN, Fields, Found, as_list, rows, text, value
+from seekbench.datasets.layout import FIELD
 from seekbench.datasets.source import file_name
 from seekbench.errors import Report, did_you_mean
 from seekbench.progress import Progress
@@ -133,21 +134,32 @@ def read(layout: TablesLayout, files: Any, builder: Builder, progress: Progress)
     with progress.stage("read documents", unit="docs") as stage:
         seen: set[str] = set()
         for part in layout.documents:
+            fields = Fields(part)
             for file in files(part):
-                feed(rows(file, part, report), _Documents(part, builder, file.path, seen, spaces), stage)
+                taken = _Documents(part, builder, file.path, seen, spaces)
+                feed(rows(file, part, report, fields), taken, stage)
+            fields.told(report)
     with progress.stage("read queries", unit="queries") as stage:
         seen = set()
         for asked in layout.queries:
+            fields = Fields(asked)
             for file in files(asked):
-                feed(rows(file, asked, report), _Queries(asked, builder, file.path, seen, spaces), stage)
+                feed(
+                    rows(file, asked, report, fields),
+                    _Queries(asked, builder, file.path, seen, spaces),
+                    stage,
+                )
+            fields.told(report)
     for split, parts in layout.qrels.items():
         pairs: set[tuple[str, str]] = set()
         with progress.stage(f"read judgments of {split}", unit="rows") as stage:
             for judged in parts:
+                fields = Fields(judged)
                 labelled = _labelled(layout, files, judged.labels, report) if judged.labels else {}
                 for file in files(judged):
                     take = _Judgments(judged, builder, file.path, pairs, spaces, split, labelled)
-                    feed(rows(file, judged, report), take, stage)
+                    feed(rows(file, judged, report, fields), take, stage)
+                fields.told(report)
 
 
 def _labelled(layout: TablesLayout, files: Any, labels: Labels, report: Report) -> dict[str, list[str]]:

@@ -40,7 +40,23 @@ def of_datasets(keys: Sequence[Key], *, expand: bool) -> list[Column]:
     for key in keys:
         name, colon, _ = key[0].partition(":")
         parts.setdefault(label((name, key[1])) if colon and not expand else label(key), []).append(key)
-    return [Column(name, members, "") for name, members in parts.items()]
+    return [Column(_called(name, members), members, "") for name, members in parts.items()]
+
+
+def _called(name: str, members: Sequence[Key]) -> str:
+    """A column of subsets by the whole's name, with how many there are of how many; of one alone by its own."""
+    from seekbench.datasets import catalogue
+
+    id, colon, _ = members[0][0].partition(":")
+    if not colon:
+        return name
+    if len(members) == 1:
+        return label(members[0])
+    try:
+        every = len(catalogue.expanded(id))
+    except InputError:
+        return name
+    return f"{name} ({len(members)} of {every})" if len(members) < every else name
 
 
 def of_suite(

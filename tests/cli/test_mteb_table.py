@@ -99,7 +99,7 @@ def test_a_models_files(tmp_path: Path) -> None:
     )
     board = told(tmp_path, "-m", "ndcg@10")
     assert [(c["name"], c["languages"]) for c in board["columns"]] == [
-        ("mteb/MIRACLRetrieval (dev)", ["de", "fr"]),
+        ("mteb/MIRACLRetrieval (dev) (2 of 18)", ["de", "fr"]),
         ("beir/scifact", []),
     ]
     (row,) = board["rows"]

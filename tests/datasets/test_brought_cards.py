@@ -191,7 +191,7 @@ def test_stsb(tmp_path: Path) -> None:
     )
     assert asked(found)["0"] == "Ein Hund rennt."
     assert texts(found)["0"] == "Ein Hund, der rennt."
-    assert "where its card expects 1,379" in str(found.statistics["warnings"])
+    assert "where its card expects 1,379" in str(found.source["unexpected"])
     dev = load({"name": "stsb:de", "path": tmp_path, "split": "dev"})
     assert len(dev.corpus) == 2, "each split has documents of its own"
     assert dev.qrels.grades.tolist() == [233_333_333, 150_000_000]

@@ -71,7 +71,7 @@ def test_trec_dl_counts_grades_from_two(serve: Serve) -> None:
     serve({"whybe-choi/trec-dl-2019": (revision("trec-dl-2019"), files)})
     found = load("trec-dl-2019")
     assert (found.exclusion.kind, found.qrels.relevance_level) == ("none", 2)
-    assert len([w for w in found.statistics["warnings"] if "its card expects" in w]) == 2
+    assert len([w for w in found.source["unexpected"] if "its card expects" in w]) == 2
 
     from seekbench.metrics.evaluate import score
     from seekbench.metrics.measure import parse
@@ -326,7 +326,7 @@ def test_private_ones_of_beir_are_read_from_a_folder(make_beir: Callable[..., Pa
     folder = make_beir()
     found = load({"name": "beir/robust04", "path": folder})
     assert (found.id, len(found.corpus)) == ("beir/robust04", 3)
-    assert any("its card expects 528,155" in w for w in found.statistics["warnings"])
+    assert any("its card expects 528,155" in w for w in found.source["unexpected"])
     (spec,) = catalogue.parse({"name": "beir/robust04", "path": folder.name}, base=folder.parent)
     assert spec.is_local
     with pytest.raises(

@@ -410,8 +410,8 @@ def test_unexpected_counts_of_a_card_are_told(store: Store, monkeypatch: pytest.
     monkeypatch.setattr(catalogue, "card", lambda name: changed)
     monkeypatch.setattr("seekbench.datasets.formats.pydocs.PyDocs.read", _three_functions)
     monkeypatch.setattr("seekbench.datasets.formats.pydocs.PyDocs.identity", lambda self, offline: {})
-    told = load("pydocs-small", store=store).statistics["warnings"]
-    assert told == ["warning: pydocs-small: 3 documents where its card expects 7"]
+    told = load("pydocs-small", store=store).source["unexpected"]
+    assert told == ["3 documents where its card expects 7"]
 
 
 def _three_functions(self: object, builder: Any, *, progress: object, offline: bool = False) -> None:

@@ -256,3 +256,65 @@ def test_brights_cards_read_brights_files(tmp_path: Path, monkeypatch: pytest.Mo
     assert judged(long) == {("0", "web", 1), ("1", "web", 1)}
     assert len(suites.suite("bright").datasets) == 12
     assert len(suites.suite("bright-long").datasets) == 8
+
+
+def test_a_column_that_no_row_has_is_named(tmp_path: Path) -> None:
+    """Also in a template, of a title and of a condition, where a row may lack it."""
+    put(tmp_path)
+    for part, change, said in (
+        ("documents", {"text": "{boddy}"}, r"no row has 'boddy' \(for text\)"),
+        ("documents", {"title": "nope"}, r"no row has 'nope' \(for title\)"),
+        ("queries", {"where": {"splt": "x"}}, r"no row has 'splt' \(for where\)"),
+        ("qrels", {"document": "{dok}"}, r"no row has 'dok' \(for document\)"),
+    ):
+        layout = base()
+        target = layout["qrels"]["test"] if part == "qrels" else layout[part]
+        target.update(change)
+        with pytest.raises(InputError, match=said):
+            load({"path": tmp_path, "format": "tables", "tables": layout})
+    layout = base()
+    layout["documents"]["text"] = "{body"
+    with pytest.raises(InputError, match="has a brace without its other one"):
+        load({"path": tmp_path, "format": "tables", "tables": layout})
+
+
+def put(folder: Path) -> None:
+    (folder / "d.csv").write_text("id,body\n1,alpha\n2,beta\n3,gamma\n")
+    (folder / "q.csv").write_text("id,body\na,alpha\n")
+    (folder / "j.csv").write_text("q,d,g\na,1,1\n")
+
+
+def base() -> dict[str, Any]:
+    return {
+        "documents": {"files": "d.csv", "id": "id", "text": "body"},
+        "queries": {"files": "q.csv", "id": "id", "text": "body"},
+        "qrels": {"test": {"files": "j.csv", "query": "q", "document": "d", "grade": "g"}},
+    }
+
+
+def test_quotes_that_do_not_end(tmp_path: Path) -> None:
+    put(tmp_path)
+    (tmp_path / "d.csv").write_text('id,body\n1,alpha\n2,"beta\n3,gamma\n')
+    entry: dict[str, Any] = {"path": tmp_path, "format": "tables", "tables": base()}
+    with pytest.raises(InputError, match=r"d\.csv:3: a quoted field does not end as it should"):
+        load(entry)
+    entry["tables"]["documents"]["quotes"] = False
+    assert load(entry).corpus.texts("{text}") == ["alpha", '"beta', "gamma"]
+
+
+def test_bytes_that_are_no_utf8_have_a_line(tmp_path: Path) -> None:
+    put(tmp_path)
+    (tmp_path / "d.csv").write_bytes(b"id,body\n1,alpha\n2,b\xffta\n3,gamma\n")
+    with pytest.raises(InputError, match=r"d\.csv:3: byte 0xff is no UTF-8"):
+        load({"path": tmp_path, "format": "tables", "tables": base()})
+    (tmp_path / "d.csv").write_text("id,body,body\n1,alpha,x\n")
+    with pytest.raises(InputError, match=r"d\.csv:1: two columns are called 'body'"):
+        load({"path": tmp_path, "format": "tables", "tables": base()})
+
+
+def test_a_wrong_key_of_a_layout_has_its_place(tmp_path: Path) -> None:
+    put(tmp_path)
+    layout = base()
+    layout["documents"]["titel"] = "body"
+    with pytest.raises(InputError, match=r"unknown key 'titel' in tables\.documents.*did you mean 'title'"):
+        load({"path": tmp_path, "format": "tables", "tables": layout})

@@ -137,7 +137,7 @@ def test_unknown_ids_of_an_exclusion_list_are_counted(make_beir: Make, store: St
         "in the split (e.g. 'q1'), 1 documents that are not in the corpus (e.g. 'nowhere')"
     )
     assert found.statistics["warnings"] == [f"warning: collection: {said}"]
-    assert said in notes.said
+    assert f"collection: {said}" in notes.said
     for text, why in (
         (
             "d1\tq2\n",
@@ -224,7 +224,7 @@ def test_templates_that_leave_nothing_to_search_are_refused(make_beir: Make, sto
     some = load({"path": folder, "query_template": "{hint}"}, store=store, progress=notes)
     said = "query template '{hint}' makes the text of 1 of 2 queries empty: 'q2'"
     assert some.statistics["warnings"] == [f"warning: collection: {said}"]
-    assert said in notes.said
+    assert f"collection: {said}" in notes.said
     assert load({"path": folder, "query_template": "q: {hint}"}, store=store).statistics["warnings"] == []
 
     untitled = [{"_id": d["_id"], "text": "x " + d["_id"], "url": " "} for d in DOCUMENTS]

@@ -78,10 +78,15 @@ def _specs(names: list[str]) -> list[DatasetSpec]:
     found: dict[str, DatasetSpec] = {}
     for name in names:
         try:
-            for spec in catalogue.parse(name, base=Path.cwd()):
-                found.setdefault(spec.id, spec)
-        except InputError as error:
-            report.extend(error.report)
+            known = catalogue.expanded(name)
+        except InputError:
+            known = [name]  # a path, an id of ir_datasets, or nothing: `parse` says which
+        for member in known:
+            try:
+                for spec in catalogue.parse(member, base=Path.cwd()):
+                    found.setdefault(spec.id, spec)
+            except InputError as error:
+                report.extend(error.report)
     report.raise_if_errors()
     return list(found.values())
 

@@ -148,15 +148,11 @@ def split(grid: Grid, width: int) -> list[Grid]:
     )
     if min(sum(widths), sum(turned)) <= width:
         return [grid]
-    widest = max(widths[1:], default=0)
-    if widths[0] + widest > width:
-        # Names are cut before figures are folded.
-        room = width - widest - 3
-        if 0 not in grid.left or room < _SHORTEST_NAME:
-            return [grid]
-        cells = [[replace(row[0], shown=cut(row[0].shown, room)), *row[1:]] for row in cells]
-        grid = replace(grid, rows=cells)
+    if 0 in grid.left:
+        cells = _shorter_names(cells, widths, width)
         widths = _widths(grid.columns, cells)
+    if widths[0] + max(widths[1:], default=0) > width:
+        return [grid]
     parts: list[list[int]] = [[]]
     for i, own in enumerate(widths[1:], 1):
         if widths[0] + sum(widths[j] for j in parts[-1]) + own > width:
@@ -172,6 +168,18 @@ def split(grid: Grid, width: int) -> list[Grid]:
         )
         for part in parts
     ]
+
+
+def _shorter_names(cells: list[list[Text]], widths: list[int], width: int) -> list[list[Text]]:
+    """Rows with their names cut to two fifths of the width, so that more columns stand beside them, if they still
+    differ; or to what the widest column leaves."""
+    names = [row[0].shown for row in cells]
+    left = width - max(widths[1:], default=0) - 3
+    for room, must_differ in ((min(left, width * 2 // 5), True), (left, False)):
+        shorter = [cut(name, room) for name in names] if room >= _SHORTEST_NAME else names
+        if not must_differ or len(set(shorter)) == len(set(names)):
+            return [[replace(row[0], shown=name), *row[1:]] for row, name in zip(cells, shorter, strict=True)]
+    return cells
 
 
 def fitted(grid: Grid, texts: Iterable[int], width: int, *, least: int = 16, drop: bool = False) -> Grid:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -172,9 +173,13 @@ def _array(path: Path, part: RowsOf, report: Report) -> Iterator[tuple[int, dict
     except (OSError, EOFError) as error:
         report.error("bad-json", f"can't be read ({error})", where=where)
         return
-    number = 0
+    number, unique = 0, False
     for places, holder, items in _arrays(data, part.at.split(".") if part.at else []):
         if isinstance(items, dict):
+            if not unique and (twice := _key_twice(whole)) is not None:
+                report.error("bad-json", f"the key '{twice}' stands twice in one object", where=where)
+                return
+            unique = True
             items = [
                 {"key": key, **({**item, _WHOLE: item} if isinstance(item, dict) else {"value": item})}
                 for key, item in items.items()
@@ -189,6 +194,27 @@ def _array(path: Path, part: RowsOf, report: Report) -> Iterator[tuple[int, dict
                 row[_HOLDER] = holder
                 row.update({f"#{n}": at for n, at in enumerate([*places, place], 1)})
             yield number, row
+
+
+class _TwiceError(ValueError):
+    pass
+
+
+def _key_twice(data: bytes) -> str | None:
+    """A key that stands twice in one object, of which orjson would take the last without a word."""
+
+    def hook(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            raise _TwiceError(next(key for key in keys if keys.count(key) > 1))
+        return found
+
+    try:
+        json.loads(data, object_pairs_hook=hook)
+    except _TwiceError as error:
+        return str(error)
+    return None
 
 
 def _bad_line(path: Path) -> int | None:

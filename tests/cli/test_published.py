@@ -162,6 +162,21 @@ def test_a_wide_table_is_set_in_several(tmp_path: Path, monkeypatch: pytest.Monk
     assert all(len(line) <= 80 for line in headers + rows)
 
 
+def test_long_names_are_cut_before_figures_are_folded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seekbench.cli import figures
+
+    monkeypatch.setattr(figures, "terminal_width", lambda: 60)
+    long = "organisation/a-model-with-a-very-long-name-that-fills-the-whole-line-of-a-terminal"
+    path = beir(tmp_path / "beir.csv", {f"{i}-{long}": 0.5 + i / 100 for i in range(12)})
+    shown = run(path, "--suite", "beir").stdout.splitlines()
+    rows = [line for line in shown if line.startswith("11-organ")]
+    assert rows
+    assert all(len(line) <= 60 and "…" in line for line in rows)
+    assert sum("0.6100" in line for line in rows) >= 5
+
+
 def test_percentages_are_refused(tmp_path: Path) -> None:
     path = write(
         tmp_path / "t.csv", "system,dataset,ndcg@10,num_ret", "a,x,39.7,1000", "b,x,0.4,900", "c,x,-0.1,5"

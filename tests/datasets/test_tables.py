@@ -318,3 +318,17 @@ def test_a_wrong_key_of_a_layout_has_its_place(tmp_path: Path) -> None:
     layout["documents"]["titel"] = "body"
     with pytest.raises(InputError, match=r"unknown key 'titel' in tables\.documents.*did you mean 'title'"):
         load({"path": tmp_path, "format": "tables", "tables": layout})
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    put(tmp_path)
+    layout = base()
+    layout["documents"] = {"files": "d.json", "id": "key", "text": "value"}
+    (tmp_path / "d.json").write_text('{"1": "alpha", "2": "beta", "1": "other"}')
+    with pytest.raises(InputError, match=r"d\.json: the key '1' stands twice in one object"):
+        load({"path": tmp_path, "format": "tables", "tables": layout})
+    (tmp_path / "d.json").write_text('{"1": "alpha", "2": "beta"}')
+    assert load({"path": tmp_path, "format": "tables", "tables": layout}).corpus.ids().to_pylist() == [
+        "1",
+        "2",
+    ]

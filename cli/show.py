@@ -79,8 +79,6 @@ def show(
         *measure.definitions(),
         *measure.SHOWN.values(),
     ]
-    if name.lower() in catalogue.ABSENT:
-        raise catalogue.unknown(name)
     (said,) = catalogue.unknown(name).report.problems  # of datasets, other spellings are known, too
     near = said.remedy if said.remedy.startswith("did") else did_you_mean(name, known)
     raise InputError(f"nothing is named '{name}'", remedy=near or "see `seekbench ls`")

@@ -92,21 +92,17 @@ ALSO = {
     "locov1": "loco",
     "shopping-queries": "esci",
     "lareqa": "xquad-r",
+    "xor": "xor-retrieve",
+    "xor-tydi": "xor-retrieve",
+    "xorqa": "xor-retrieve",
+    "xor-qa": "xor-retrieve",
 }
-#: Datasets that are asked for and can't be had, and why.
-ABSENT = {
-    "xor": "XOR-TyDi judges no documents: it looks for answer strings in the first 2,000 or 5,000 tokens that are "
-    "retrieved, for which there is no measure here",
-}
-ABSENT |= dict.fromkeys(("xor-tydi", "xor-retrieve", "xortydi", "xorqa", "xor-qa"), ABSENT["xor"])
 
 
 def unknown(name: str) -> InputError:
-    """What is said of a name that no dataset has: why it can't be had, or what is near it."""
+    """What is said of a name that no dataset has: what is near it."""
     from seekbench.datasets import mteb_tasks, suites
 
-    if name.lower() in ABSENT:
-        return InputError(ABSENT[name.lower()], remedy="with judgments of your own it is a folder: {path: …}")
     known = [*_files(), *suites.names()]
     wanted = _plain(name)
     tasks = [f"{mteb_tasks.PREFIX}{task}" for task in mteb_tasks.tasks()]

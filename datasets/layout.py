@@ -50,6 +50,11 @@ class RowsOf(Strict):
             raise ValueError("'group' and 'take' come together")
         return self
 
+    @property
+    def instead(self) -> list[str]:
+        """What says which documents are judged in place of a column."""
+        return []
+
     #: Fields of subclasses that are columns or templates of them.
     EXPRESSIONS: ClassVar[tuple[str, ...]] = ()
 
@@ -67,7 +72,7 @@ class RowsOf(Strict):
         found = dict.fromkeys(self.where, "where")
         for name in self.EXPRESSIONS:
             text = getattr(self, name)
-            if name == "document" and getattr(self, "labels", None) is not None:
+            if name == "document" and self.instead:
                 continue
             if isinstance(text, str) and ("{" in text or name == "title"):
                 found |= dict.fromkeys(FIELD.findall(text) if "{" in text else [text], name)
@@ -148,7 +153,8 @@ class JudgmentRows(RowsOf):
     with one pair only the first counts (else that is an error). scale: grades are real numbers, kept as whole ones of
     this many parts: 1000 for gold values of three decimals. rounded: decimals beyond that are rounded (else an error).
     span: the number of the part that holds a place, as `{span}` (the sentence that holds an answer). labels: instead of
-    `document`, all documents are relevant that share a label with the row (a patent's classes)."""
+    `document`, all documents are relevant that share a label with the row (a patent's classes). answers: instead of it,
+    a column with one or a list of answers; all documents are relevant whose text holds one (`formats.answers`)."""
 
     EXPRESSIONS = ("query", "document")
     query: str = "query-id"
@@ -160,11 +166,18 @@ class JudgmentRows(RowsOf):
     rounded: bool = False
     span: Span | None = None
     labels: Labels | None = None
+    answers: str | None = None
+
+    @property
+    def instead(self) -> list[str]:
+        return [name for name in ("labels", "answers") if getattr(self, name) is not None]
 
     @model_validator(mode="after")
     def _scaled(self) -> JudgmentRows:
-        if self.labels is not None and "document" in self.model_fields_set:
-            raise ValueError("give either 'document' or 'labels'")
+        default = type(self).model_fields["document"].default
+        given = [*(["document"] if self.document != default else []), *self.instead]
+        if len(given) > 1:
+            raise ValueError(f"give either '{given[0]}' or '{given[1]}'")
         if self.scale is not None and (self.grades or isinstance(self.grade, int)):
             raise ValueError("'scale' is for a column of numbers")
         if self.rounded and self.scale is None:

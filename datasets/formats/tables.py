@@ -34,7 +34,11 @@ if TYPE_CHECKING:
 
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
+#: The relevant document of a question that none answers.
+NO_DOCUMENT = "(no document holds an answer)"
+
 MODULES = (
+    "seekbench.datasets.formats.answers",
     "seekbench.datasets.formats.tables",
     "seekbench.datasets.formats.table_rows",
     "seekbench.datasets.formats.records",
@@ -155,7 +159,11 @@ def read(layout: TablesLayout, files: Any, builder: Builder, progress: Progress)
         with progress.stage(f"read judgments of {split}", unit="rows") as stage:
             for judged in parts:
                 fields = Fields(judged)
-                labelled = _labelled(layout, files, judged.labels, report) if judged.labels else {}
+                labelled: Mapping[Any, list[str]] = {}
+                if judged.labels:
+                    labelled = _labelled(layout, files, judged.labels, report)
+                elif judged.answers:
+                    labelled = _holding(layout, files, judged)
                 for file in files(judged):
                     take = _Judgments(judged, builder, file.path, pairs, spaces, split, labelled)
                     feed(rows(file, judged, report, fields), take, stage)
@@ -174,6 +182,26 @@ def _labelled(layout: TablesLayout, files: Any, labels: Labels, report: Report) 
     if not found:
         report.error("no-labels", "no document has a label", remedy="check `labels`")
     return found
+
+
+def _holding(layout: TablesLayout, files: Any, judged: JudgmentRows) -> Mapping[Any, list[str]]:
+    """An answer's words -> documents that hold it. Reads the documents once more."""
+    from seekbench.datasets.formats.answers import holding
+
+    answers = [
+        answer
+        for file in files(judged)
+        for _, row in rows(file, judged, Report())
+        for answer in as_list(value(row, judged.answers or ""))
+    ]
+    texts = (
+        (id, text(row, part.text) or "")
+        for part in layout.documents
+        for file in files(part)
+        for _, row in rows(file, part, Report())
+        if (id := text(row, part.id)) is not None
+    )
+    return holding(texts, answers)
 
 
 class _Part:
@@ -270,7 +298,7 @@ class _Judgments(_Part):
         seen: set[Any],
         spaces: str | None,
         split: str,
-        labelled: Mapping[str, list[str]],
+        labelled: Mapping[Any, list[str]],
     ) -> None:
         super().__init__(part, builder, path, seen, spaces)
         self.split, self.labelled = split, labelled
@@ -304,6 +332,13 @@ class _Judgments(_Part):
         if self.part.labels is not None:
             every = (self.labelled.get(label, ()) for label in _labels(row, self.part.labels))
             return list(dict.fromkeys(id for ids in every for id in ids))
+        if self.part.answers is not None:
+            from seekbench.datasets.formats.answers import words_of
+
+            answers = as_list(value(row, self.part.answers))
+            every = (self.labelled.get(words_of(answer), ()) for answer in answers)
+            # A question that no document answers counts: its document is one that the corpus lacks.
+            return list(dict.fromkeys(id for ids in every for id in ids)) or [NO_DOCUMENT]
         expression = self.part.document
         if "{" not in expression:
             found = value(row, expression)

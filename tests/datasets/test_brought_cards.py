@@ -614,3 +614,57 @@ def make_tables(tmp_path: Path) -> Callable[..., Dataset]:
         return load({"path": put(tmp_path, files), "format": "tables", "tables": parts})
 
     return make
+
+
+def test_xor_retrieve_judges_by_answers(tmp_path: Path) -> None:
+    """Words in a row, whatever their case; a question that no passage answers counts, and is never found."""
+    put(
+        tmp_path,
+        {
+            "enwiki_20190201_w100.tsv": "id\ttext\ttitle\n"
+            "1\tIt opened in MARCH 1912 at last.\tBridge\n"
+            "2\tMarch came, and 1912 went.\tNothing\n"
+            "3\tIn march 1912, and not before.\tAgain\n",
+            "xor_dev_retrieve_eng_span_v1_1.jsonl": "".join(
+                json.dumps(row, ensure_ascii=False) + "\n"
+                for row in (
+                    {
+                        "id": "a",
+                        "question": "Milloin?",
+                        "lang": "fi",
+                        "answers": ["March 1912", "the bridge"],
+                    },
+                    {"id": "b", "question": "Kuka?", "lang": "fi", "answers": ["nobody at all"]},
+                )
+            ),
+        },
+    )
+    found = load({"name": "xor-retrieve", "path": tmp_path})
+    assert found.queries.ids().to_pylist() == ["a", "b"]
+    ids = found.corpus.ids().to_pylist()
+    rows, grades = found.qrels.of(0)
+    assert ({ids[row] for row in rows.tolist()}, set(grades.tolist())) == ({"1", "3"}, {1})
+    rows, _ = found.qrels.of(1)
+    assert rows.tolist() == [len(ids)], "a document that the corpus lacks"
+    assert found.queries.column("lang") == ["fi", "fi"]
+
+
+def test_answers_are_found_as_by_plain_search() -> None:
+    """Against a search through all words of all texts."""
+    import random
+
+    from seekbench.datasets.formats.answers import holding, words_of
+
+    rng = random.Random(3)
+    words = ["Ab", "ab", "c\u0327a", "\u00e7a", "x", "-", "12", "\u0e01\u0e34"]
+    texts = [(str(i), " ".join(rng.choices(words, k=12))) for i in range(60)]
+    answers = [" ".join(rng.choices(words, k=rng.randint(1, 3))) for _ in range(30)]
+    found = holding(texts, answers)
+    for answer in answers:
+        wanted = words_of(answer)
+        plain = [
+            id
+            for id, text in texts
+            if any(words_of(text)[i : i + len(wanted)] == wanted for i in range(len(words_of(text))))
+        ]
+        assert found.get(wanted, []) == plain

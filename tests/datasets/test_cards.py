@@ -352,7 +352,8 @@ def test_private_ones_of_beir_are_read_from_a_folder(make_beir: Callable[..., Pa
         ("dl19", "did you mean 'trec-dl-2019'"),
         ("LoCoV1", "did you mean 'loco'"),
         ("headline", "did you mean 'headlines'"),
-        ("xor-tydi", "XOR-TyDi judges no documents"),
+        ("xor-tydi", "did you mean 'xor-retrieve'"),
+        ("XOR", "did you mean 'xor-retrieve'"),
     ],
 )
 def test_other_names_lead_there(name: str, said: str) -> None:

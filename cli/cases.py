@@ -68,8 +68,8 @@ def case_of(
     """
     from seekbench import query_info
     from seekbench.analysis.cases import Judged, build
-    from seekbench.datasets.again import dataset_of, refuse_other
     from seekbench.errors import InputError
+    from seekbench.leaderboard.again import dataset_of, refuse_other
     from seekbench.qrels_file import read_qrels
     from seekbench.store import Store
 

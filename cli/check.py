@@ -164,11 +164,10 @@ def check(
     opened = Store(store)
     context = cells_.context_of(cells_.progress_of(False), offline, device, threads, trust_remote_code)
     anew = any(name not in speeds.SIZES for name in speed.figures)
-    if speed.reference is not None and configs and not folders:
-        _check_reference(speed.reference, configs, set_ or [], context)
-    found, failed, fresh = _measured(
-        folders, configs, output, set_ or [], opened, context, dataset, system, anew
-    )
+    loaded = [cells_.load_config(c, set_ or [], context) for c in configs]
+    if not folders:  # before anything is searched
+        speed.refuse_other({r.name for config in loaded for r in config.retrievers})
+    found, failed, fresh = _measured(folders, loaded, output, opened, context, dataset, system, anew)
     chosen, failures, expected = compare.select(
         found, failed, stored, datasets=dataset or (), systems=system or ()
     )
@@ -191,19 +190,6 @@ def check(
     if github:
         _tell_github(verdict, known)
     _end(verdict)
-
-
-def _check_reference(reference: str, configs: Sequence[str], set_: list[str], context: Any) -> None:
-    """Raises InputError, before anything is searched, where no config has the system that speeds are divided by."""
-    from seekbench.errors import InputError, did_you_mean
-
-    known = {r.name for c in configs for r in cells_.load_config(c, set_, context).retrievers}
-    if reference not in known:
-        raise InputError(
-            f"the results have no system '{reference}'",
-            where="--reference",
-            remedy=did_you_mean(reference, known),
-        )
 
 
 def _rule(
@@ -364,9 +350,8 @@ def _told_apart(given: Sequence[str], report: Report) -> tuple[list[Path], list[
 
 def _measured(
     folders: Sequence[Path],
-    configs: Sequence[str],
+    configs: Sequence[RunConfig],
     output: Path | None,
-    set_: list[str],
     store: Any,
     context: Any,
     datasets: list[str] | None,
@@ -379,10 +364,9 @@ def _measured(
     from seekbench.gate.results import FailedCell, load, of_record, refuse_doubles
     from seekbench.leaderboard import records
 
-    loaded = [_narrowed(cells_.load_config(c, set_, context), datasets, systems) for c in configs]
     found, failed = load(folders) if folders else ([], [])
     fresh: set[Key] = set()
-    for config, partly in loaded:
+    for config, partly in (_narrowed(c, datasets, systems) for c in configs):
         folder = output or Path("results") / config.name
         outcome = _run(config, folder, store, context, partly, anew)
         # Not all that the folder holds: an earlier run's cell would stand for one that this config lacks.

@@ -116,8 +116,8 @@ def subsample(
 def _systems(runs: list[str], data: Dataset) -> tuple[list[str], list[RunCell]]:
     """Names and runs of the systems; of folders of results, the cells of this dataset."""
     from seekbench import hashing
-    from seekbench.datasets.again import refuse_other
     from seekbench.errors import InputError, Report
+    from seekbench.leaderboard.again import refuse_other
 
     report, pairs = Report(), []
     for file, cells in cases.cells_of(runs):

@@ -249,26 +249,13 @@ def _source(spec: Spec, card: Card | None, get: str = "") -> tuple[Source, str]:
 
         return PyDocs(spec.limit_documents or origin.documents, variant=origin.variant), card.id
     if origin.format == "hub":
-        from seekbench.datasets.formats.hub import Hub
-
         assert origin.repo is not None  # the card was checked
-        if (layout := card.layout(split)) is not None:
-            from seekbench.datasets.formats.hub_tables import HubTables
-
-            tables = HubTables(
-                origin.repo, layout, revision=origin.revision, qrels_repo=origin.qrels_repo,
-                qrels_revision=origin.qrels_revision,
-            )  # fmt: skip
-            return tables, card.id
-        hub = Hub(
-            origin.repo,
-            revision=origin.revision,
-            qrels_repo=origin.qrels_repo,
-            qrels_revision=origin.qrels_revision,
-            subset=origin.subset,
-            only_split=split if origin.per_split else None,
-        )
-        return hub, card.id
+        of_hub = HubSpec(
+            hub=origin.repo, revision=origin.revision, qrels_repo=origin.qrels_repo,
+            qrels_revision=origin.qrels_revision, subset=origin.subset, per_split=origin.per_split, split=split,
+            tables=card.layout(split),
+        )  # fmt: skip
+        return _source(of_hub, None)[0], card.id
     raise InputError(f"the card '{card.id}' has no source that a card may have")
 
 

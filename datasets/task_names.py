@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cache
 
 from seekbench.datasets import catalogue, mteb_tasks
+
+
+def member_of(id: str, known: Collection[str]) -> str:
+    """Which of these canonical ids a dataset is, by any of its names or by the last part of one (a folder `scifact`);
+    '' where it is none."""
+    by_last = {one.rpartition("/")[2]: one for one in known}
+    found = canonical(id)
+    return found if found in known else by_last.get(id, "")
 
 
 def canonical(id: str) -> str:

@@ -214,6 +214,12 @@ class Hub:
             )
         return [path for paths in files.values() for path in paths]
 
+    @property
+    def server(self) -> str:
+        from huggingface_hub import constants
+
+        return self.endpoint or constants.ENDPOINT
+
     # --- the hub's client ----------------------------------------------------------------------------
 
     def _commit(self, repo: str, revision: str | None, offline: bool) -> str:
@@ -237,9 +243,8 @@ class Hub:
                 f"hub:{repo}: '{revision}' was never fetched, and this is offline "
                 "(pin a commit that is in the cache, or run once with the network)"
             )
-        server = self.endpoint or constants.ENDPOINT
-        if not reachable(server):
-            raise MissingError(f"hub:{repo}: {server} can't be reached")
+        if not reachable(self.server):
+            raise MissingError(f"hub:{repo}: {self.server} can't be reached")
         with self._explained(repo, revision):
             commit = HfApi(endpoint=self.endpoint).dataset_info(repo, revision=revision).sha
             assert commit is not None  # the hub always tells
@@ -297,11 +302,11 @@ class Hub:
     def _wanted(self, repo: str, commit: str) -> tuple[list[str], list[_File]] | None:
         """(patterns, files) of what holds rows at a commit; None where the hub does not answer. Raises what it answers
         (no such repository, no access)."""
-        from huggingface_hub import HfApi, constants
+        from huggingface_hub import HfApi
         from huggingface_hub.errors import HfHubHTTPError
         from huggingface_hub.hf_api import RepoFile
 
-        if not reachable(self.endpoint or constants.ENDPOINT):
+        if not reachable(self.server):
             return None
         try:
             tree = list(
@@ -350,10 +355,10 @@ class Hub:
     @contextmanager
     def _explained(self, repo: str, revision: str) -> Iterator[None]:
         """The client's errors in our words."""
-        from huggingface_hub import constants, errors
+        from huggingface_hub import errors
 
         where = f"hub:{repo}"
-        server = self.endpoint or constants.ENDPOINT
+        server = self.server
         try:
             yield
         except errors.GatedRepoError as error:

@@ -79,6 +79,15 @@ def lines(path: Path, report: Report, *, keep_blank: bool = False) -> Iterator[t
         report.error("unreadable", f"can't be read: {error.strerror or error}", where=where)
 
 
+def refuse_bad_bytes(path: Path, report: Report) -> bool:
+    """Reports the first line that is no UTF-8; whether there is one."""
+    try:
+        with open_bytes(path) as handle:
+            return any(text(line, number, str(path), report) is None for number, line in enumerate(handle, 1))
+    except (OSError, EOFError):
+        return False
+
+
 def text(line: bytes, number: int, where: str, report: Report, encoding: str = "utf-8") -> str | None:
     """A line as text; None, with an error in the report, where its bytes are not of the encoding."""
     try:

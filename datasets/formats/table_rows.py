@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from seekbench.datasets.formats.lines import COMPRESSED, lines, open_bytes
+from seekbench.datasets.formats.lines import COMPRESSED, lines, open_bytes, refuse_bad_bytes
 from seekbench.datasets.formats.lines import text as decoded
 from seekbench.datasets.formats.records import json_rows, parquet_rows
 from seekbench.datasets.layout import FIELD
@@ -145,11 +145,8 @@ def _separated(
             "bad-table", f"a quoted field does not end as it should ({error})", where=where, line=begun,
             remedy="double the quotes in it, or say `quotes: false` where they are signs like any other",
         )  # fmt: skip
-    except UnicodeDecodeError as error:
-        report.error(
-            "bad-table", f"byte 0x{error.object[error.start]:02x} is no UTF-8", where=where, line=_bad_line(path),
-            remedy="convert the file, e.g. iconv -f latin1 -t utf-8",
-        )  # fmt: skip
+    except UnicodeDecodeError:
+        refuse_bad_bytes(path, report)
     except (OSError, EOFError) as error:
         report.error("bad-table", f"can't be read ({error})", where=where)
 
@@ -166,9 +163,8 @@ def _array(path: Path, part: RowsOf, report: Report) -> Iterator[tuple[int, dict
         if _is_lines(whole) and not part.at:
             yield from json_rows(path, report)
             return
-        line = _bad_line(path)
-        said = "this is no UTF-8" if line else f"can't be read ({error})"
-        report.error("bad-json", said, where=where, line=line or error.lineno)
+        if not refuse_bad_bytes(path, report):
+            report.error("bad-json", f"can't be read ({error})", where=where, line=error.lineno)
         return
     except (OSError, EOFError) as error:
         report.error("bad-json", f"can't be read ({error})", where=where)
@@ -214,21 +210,6 @@ def _key_twice(data: bytes) -> str | None:
         json.loads(data, object_pairs_hook=hook)
     except _TwiceError as error:
         return str(error)
-    return None
-
-
-def _bad_line(path: Path) -> int | None:
-    """The first line that is no UTF-8."""
-    number = 0
-    try:
-        with open_bytes(path) as handle:
-            for line in handle:
-                number += 1
-                line.decode()
-    except UnicodeDecodeError:
-        return number
-    except (OSError, EOFError):
-        pass
     return None
 
 

@@ -183,7 +183,7 @@ def build(
 
 def _level(cells: Sequence[RunCell], dataset: Dataset | None) -> int:
     """The relevance level that the systems' records state, else the dataset's."""
-    from seekbench.datasets.again import level_of
+    from seekbench.leaderboard.records import level_of
 
     told = [level_of(cell.record) for cell in cells if cell.record is not None]
     return told[0] if told else dataset.qrels.relevance_level if dataset is not None else 1

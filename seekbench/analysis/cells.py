@@ -9,8 +9,7 @@ from typing import Any
 
 from seekbench.errors import InputError
 from seekbench.leaderboard import records
-
-RUN = records.RUN_FILE
+from seekbench.leaderboard.records import RUN_FILE
 
 #: A dataset, its split, and the name of a system.
 CellKey = tuple[str, str, str]
@@ -46,17 +45,19 @@ def below(path: Path, name: str | None = None) -> list[RunCell]:
         path = path.parent
     if path.is_dir():
         files = list(records.find(path))
-        if not files and (path / RUN).is_file():
-            return [RunCell(name or path.name, path / RUN)]
+        if not files and (path / RUN_FILE).is_file():
+            return [RunCell(name or path.name, path / RUN_FILE)]
         cells = [_of_record(file.parent) for file in files]
         if not cells:
             raise InputError(
-                "there are no runs here", where=str(path), remedy=f"it must hold result.json and {RUN} files"
+                "there are no runs here",
+                where=str(path),
+                remedy=f"it must hold result.json and {RUN_FILE} files",
             )
         if name is not None and len(cells) > 1:
             raise InputError(f"'{name}' can't name {len(cells)} cells at once", where=str(path))
         return [RunCell(name, cells[0].run, cells[0].record)] if name is not None else cells
-    if path.name == RUN and (path.parent / "result.json").is_file():
+    if path.name == RUN_FILE and (path.parent / "result.json").is_file():
         cell = _of_record(path.parent)
         return [cell if name is None else RunCell(name, cell.run, cell.record)]
     return [RunCell(name or path.name, path)]
@@ -64,11 +65,12 @@ def below(path: Path, name: str | None = None) -> list[RunCell]:
 
 def _of_record(folder: Path) -> RunCell:
     record = records.read(folder)
-    if not (folder / RUN).is_file():
+    if not (folder / RUN_FILE).is_file():
         raise InputError(
-            "its run file is gone", where=str(folder / RUN), remedy="run it again: what is stored is not searched anew"
+            "its run file is gone", where=str(folder / RUN_FILE),
+            remedy="run it again: what is stored is not searched anew",
         )  # fmt: skip
-    return RunCell(record["retriever"]["name"], folder / RUN, record)
+    return RunCell(record["retriever"]["name"], folder / RUN_FILE, record)
 
 
 def by_key(cells: Sequence[RunCell], where: str) -> dict[CellKey, RunCell]:

@@ -21,6 +21,7 @@ from seekbench.errors import InputError, Report
 from seekbench.gate import results
 from seekbench.gate.results import EFFICIENCY, Change, Floats, Key, Result, differing
 from seekbench.leaderboard import records
+from seekbench.leaderboard.per_query import check_means
 from seekbench.store import write_atomic
 
 SCHEMA_VERSION = 1
@@ -85,7 +86,7 @@ def read(folder: Path) -> list[Result]:
 def _read_cell(folder: Path, cell: Mapping[str, Any]) -> Result:
     file = folder / cell["per_query"]
     ids, scores = _read_scores(file)
-    results.check_means(cell["metrics"], scores, str(file))
+    check_means(cell["metrics"], scores, str(file))
     return Result(
         dataset=cell["dataset"],
         split=cell["split"],

@@ -28,6 +28,14 @@ class EfficiencyRule:
     max_slowdown: float = 1.5
     max_growth: float = 1.1
 
+    def refuse_other(self, systems: Collection[str]) -> None:
+        """Raises InputError where these systems lack the reference."""
+        if self.reference is not None and self.reference not in systems:
+            raise InputError(
+                f"the results have no system '{self.reference}'", where="--reference",
+                remedy=did_you_mean(self.reference, systems),
+            )  # fmt: skip
+
     def check(self, report: Report) -> None:
         """Adds what is wrong with it to the report."""
         unknown = [n for n in self.figures if n not in EFFICIENCY]
@@ -57,13 +65,7 @@ def compare(
     """
     if not rule.figures:
         return []
-    known = {r.system for r in results}
-    if rule.reference is not None and rule.reference not in known:
-        raise InputError(
-            f"the results have no system '{rule.reference}'",
-            where="--reference",
-            remedy=did_you_mean(rule.reference, known),
-        )
+    rule.refuse_other({r.system for r in results})
     old, now = {r.cell: r for r in baseline}, {r.cell: r for r in results}
     return [
         finding

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from seekbench.errors import InputError, Report
 from seekbench.leaderboard import records
-from seekbench.leaderboard.per_query import PerQuery
+from seekbench.leaderboard.per_query import PerQuery, check_means
 from seekbench.metrics.measure import parse
 from seekbench.store import short
 
@@ -25,8 +25,6 @@ Floats = npt.NDArray[np.float64]
 #: (dataset as its folder is named, split, system)
 Key = tuple[str, str, str]
 
-#: A mean and its scores per query that differ by more were not made together. Rounding of sums is far below.
-SAME_MEAN = 1e-9
 #: Figures of `efficiency`, and whether a lower one is better.
 EFFICIENCY: Mapping[str, bool] = {
     "queries_per_second": False,
@@ -163,18 +161,6 @@ def _scores(folder: Path, metrics: Mapping[str, Any]) -> tuple[tuple[str, ...], 
         read, scores[name] = PerQuery(name).all(folder)
         ids = tuple(read.to_pylist())
     return ids, scores
-
-
-def check_means(metrics: Mapping[str, float | None], scores: Mapping[str, Floats], where: str) -> None:
-    """Raises InputError where a figure is not that of its scores per query: one of the two was changed alone."""
-    for name, values in scores.items():
-        told, made = metrics[name], parse(name).aggregate(values)
-        if (told is None) != bool(np.isnan(made)) or (told is not None and abs(told - made) > SAME_MEAN):
-            raise InputError(
-                f"{name} is {told}, but its scores per query give {made:.6f}: they were not made together",
-                where=where,
-                remedy="make both anew",
-            )
 
 
 def load(paths: Sequence[Path]) -> tuple[list[Result], list[FailedCell]]:

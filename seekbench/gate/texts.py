@@ -27,8 +27,8 @@ def load(results: Sequence[Result], findings: Iterable[Finding], store: Store) -
 
 
 def _texts(source: Mapping[str, Any], store: Store) -> Mapping[str, str] | None:
-    from seekbench.datasets.again import in_store
     from seekbench.datasets.folder import open_collection
+    from seekbench.leaderboard.again import in_store
 
     folder = in_store(source, store)
     if folder is None:

@@ -67,16 +67,14 @@ def of_suite(
     it by its id, or by the last part of it (a folder `scifact`), which a note says."""
     from seekbench.datasets import catalogue
     from seekbench.datasets.suites import suite
-    from seekbench.datasets.task_names import canonical
+    from seekbench.datasets.task_names import canonical, member_of
 
     found = suite(name)
     split = {canonical(id): catalogue.card(id).default_split for id in found.datasets}
-    by_last = {id.rpartition("/")[2]: id for id in split}
     members: dict[Key, Key] = {}
     by_name, outside = [], []
     for key in keys:
-        id = canonical(key[0])
-        id = id if id in split else by_last.get(key[0], "")
+        id = member_of(key[0], split)
         if not id or key[1] != split[id]:
             outside.append(label(key))
             continue

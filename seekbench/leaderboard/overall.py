@@ -13,9 +13,8 @@ import numpy.typing as npt
 
 from seekbench.errors import InputError
 from seekbench.leaderboard.board import ALPHA, Cell, Column, Key, Leaderboard, Row
-from seekbench.leaderboard.per_query import PerQuery
+from seekbench.leaderboard.per_query import PerQuery, check_means
 from seekbench.leaderboard.sources import is_published
-from seekbench.metrics.measure import Measure
 from seekbench.statistics.borda import borda
 from seekbench.statistics.corrections import holm
 from seekbench.statistics.groups import letters
@@ -80,7 +79,8 @@ class Queries:
                 scores = self.of(column.metric)
                 try:
                     own, every = scores.all(folder)
-                    _refuse_other_mean(scores.measure, every, self.place[(*key, system)], column.metric)
+                    told = self.place[(*key, system)][1]["metrics"][column.metric]["mean"]
+                    check_means({column.metric: told}, {column.metric: every}, str(folder))
                 except InputError as error:
                     self.problems.append(str(error))
                     return None
@@ -90,17 +90,6 @@ class Queries:
                     return None
                 found.append(values)
         return found
-
-
-def _refuse_other_mean(measure: Measure, values: Floats, entry: tuple[Path, Any], metric: str) -> None:
-    """Raises InputError where a record's figure is not that of its scores per query."""
-    told = entry[1]["metrics"][metric]["mean"]
-    made = measure.aggregate(values)
-    if told is not None and abs(told - made) > 1e-6:
-        raise InputError(
-            f"{metric} is {told:.4f}, but its scores per query give {made:.4f}", where=str(entry[0]),
-            remedy="make both anew",
-        )  # fmt: skip
 
 
 def weights(columns: Sequence[Column]) -> Floats:

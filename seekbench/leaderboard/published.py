@@ -18,7 +18,7 @@ from seekbench.errors import InputError, Report
 from seekbench.leaderboard.records import SCHEMA_VERSION
 
 #: Measures that are from 0 to 1.
-SHARES = {"ndcg", "recall", "p", "ap", "rr", "success", "rprec", "f", "judged", "r_cap"}
+_SHARES = {"ndcg", "recall", "p", "ap", "rr", "success", "rprec", "f", "judged", "r_cap"}
 #: How files write that there is no figure, and that a revision is not known.
 NOTHING = {"", "nan", "na", "n/a", "none", "null", "-", "–"}
 
@@ -85,7 +85,6 @@ def mteb(root: Path) -> list[tuple[Path, dict[str, Any]]]:
     from seekbench import mteb_results
     from seekbench.datasets.task_names import by_mteb_task
     from seekbench.language_codes import canonical
-    from seekbench.metrics.measure import parse
 
     ours, found, report = by_mteb_task(), [], Report()
     for model in mteb_results.find(root):
@@ -102,7 +101,7 @@ def mteb(root: Path) -> list[tuple[Path, dict[str, Any]]]:
                     metrics, main = figures(entry)
                     subset = str(entry.get("hf_subset") or "default")
                     for name, value in metrics.items():
-                        if parse(name).base in SHARES and not 0 <= value <= 1:
+                        if out_of_range(name, value):
                             report.error(
                                 "mteb-range", f"{name} of {split} is {value:g}, and must be from 0 to 1",
                                 where=str(file),
@@ -163,6 +162,18 @@ def figures(entry: Mapping[str, Any]) -> tuple[dict[str, float], str | None]:
         if value == main:
             same.append(known)
     return out, main_of(same)
+
+
+def out_of_range(metric: str, value: float) -> bool:
+    """Whether a figure is none that the metric, by our name, can have: percentages, mostly."""
+    return not 0 <= value <= 1 and _base(metric) in _SHARES
+
+
+@cache
+def _base(metric: str) -> str:
+    from seekbench.metrics.measure import parse
+
+    return parse(metric).base
 
 
 @cache

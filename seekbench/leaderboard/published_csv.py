@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from seekbench.errors import InputError, Report, did_you_mean
-from seekbench.leaderboard.published import NOTHING, SHARES, main_of, record_of
+from seekbench.leaderboard.published import NOTHING, main_of, out_of_range, record_of
 
 #: What a line is about, each by the first of these columns that the table has.
 SYSTEM = ("system", "model", "retriever", "condition", "run")
@@ -134,7 +134,6 @@ def read(path: Path) -> list[tuple[Path, dict[str, Any]]]:
     """(file, record) of each system, dataset and split. Raises InputError with the lines of all mistakes; two figures
     for the same thing are one."""
     from seekbench.datasets.task_names import by_mteb_task
-    from seekbench.metrics.measure import parse
 
     ours, report = by_mteb_task(), Report()
     entries: dict[tuple[str, str, str, str], _Entry] = {}
@@ -159,7 +158,7 @@ def read(path: Path) -> list[tuple[Path, dict[str, Any]]]:
         entry = entries.setdefault(key, _Entry(task, header.text(row, "dataset_revision")))
         figures = header.figures(row, line)
         for metric, value in figures.items():
-            if parse(metric).base in SHARES and not 0 <= value <= 1:
+            if out_of_range(metric, value):
                 report.error(
                     "csv-range", f"{metric} is {value:g}, and must be from 0 to 1", where=str(path), line=line,
                     remedy="divide percentages by 100" if value > 1 else "",

@@ -126,6 +126,11 @@ def upgrade(record: dict[str, Any], where: str) -> dict[str, Any]:
     return record
 
 
+def level_of(record: Mapping[str, Any]) -> int:
+    """The lowest grade that counts as relevant for binary measures."""
+    return int(record.get("policies", {}).get("relevance_level", 1))
+
+
 def failures(root: Path) -> Iterator[tuple[str, str, str, str]]:
     """(dataset as its folder is called, split, system, cause) of cells below a folder that failed and have no result of
     an earlier run."""

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from seekbench.leaderboard import approximate, generative
 from seekbench.leaderboard.board import Column, Leaderboard
 from seekbench.leaderboard.overall import Place
+from seekbench.leaderboard.records import level_of
 from seekbench.leaderboard.sources import is_published
 from seekbench.metrics.correlation import OF_PAIRS
 from seekbench.metrics.measure import Measure, parse
 
 
 def of_coverage(place: Place, columns: Sequence[Column]) -> list[str]:
-    """Of all columns, each once."""
+    """Of all columns; what holds for a system whatever the dataset is said once."""
     said: dict[str, None] = {}
     for column in columns:
         keys = set(column.keys)
@@ -80,12 +81,11 @@ def _coverage(place: Place, measure: Measure) -> list[str]:
         cut = record["index"].get("truncation_rate") or 0.0
         if cut > 0.05:
             notes.append(f"{system}: {cut:.0%} of the documents of {dataset} are cut at the model's length")
-        level = record["policies"].get("relevance_level", 1)
+        level = level_of(record)
         if measure.at(level) != measure:
             notes.append(
                 f"{dataset}: {measure.name} counts grades from {level} as relevant, by the dataset's rule"
             )
         notes += generative.notes(system, record, measure)
         notes += approximate.notes(system, record, measure)
-    # What holds for a system whatever the dataset is said once.
-    return list(dict.fromkeys(notes))
+    return notes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -39,24 +39,16 @@ def narrowed(
     wanted = _matching("--dataset", datasets, places, report)
     shown = _matching("--system", systems, {n: {n} for n in [*names, *(f[2] for f in failures)]}, report)
     report.raise_if_errors()
-    kept = [
-        (entry, name)
-        for entry, name in zip(found, names, strict=True)
-        if dataset_key(entry[1]) in wanted and name in shown
-    ]
     left = {(d, s, n): c for (d, s, n), c in failures.items() if (d, s) in wanted and n in shown}
-    return [entry for entry, _ in kept], [name for _, name in kept], left
+    found, names = keep(found, names, lambda record, name: dataset_key(record) in wanted and name in shown)
+    return found, names, left
 
 
-def on(
-    keys: Collection[Key], found: Found, names: Sequence[str], *, without: Collection[Key] = ()
+def keep(
+    found: Found, names: Sequence[str], wanted: Callable[[Mapping[str, Any], str], bool]
 ) -> tuple[Found, list[str]]:
-    """Records on these datasets, and their systems' names. without: published figures on these are left out."""
-    kept = [
-        (entry, name)
-        for entry, name in zip(found, names, strict=True)
-        if (key := dataset_key(entry[1])) in keys and not (key in without and is_published(entry[1]))
-    ]
+    """The records that are wanted, and their systems' names."""
+    kept = [(entry, name) for entry, name in zip(found, names, strict=True) if wanted(entry[1], name)]
     return [entry for entry, _ in kept], [name for _, name in kept]
 
 

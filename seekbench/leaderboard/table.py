@@ -61,23 +61,23 @@ def build(
     notes = []
     if not every_split:
         left = other_splits(found)
-        kept_keys = list(dict.fromkeys(dataset_key(r) for _, r in found))
-        found, names = selection.on(kept_keys, found, names, without=left)
+        found, names = selection.keep(
+            found, names, lambda record, _: not (is_published(record) and dataset_key(record) in left)
+        )
         if left:
             said_left = ", ".join(sorted(label(key) for key in left))
             notes.append(f"published figures on other splits are left out: {said_left}")
     if baseline is None:
         baseline = selection.recorded_baseline(found, names)
     keys = list(dict.fromkeys([dataset_key(r) for _, r in found] + [(d, s) for d, s, _ in failures]))
-    members = None
+    whole = None
     if suite is None:
         columns = of_datasets(keys, expand=expand)
     else:
-        columns, member_of, members, said = of_suite(suite, keys, expand=expand)
+        columns, member_of, whole, said = of_suite(suite, keys, expand=expand)
         notes += said
-        kept = [(e, n) for e, n in zip(found, names, strict=True) if dataset_key(e[1]) in member_of]
-        found = [(folder, selection.as_member(record, member_of)) for (folder, record), _ in kept]
-        names = [name for _, name in kept]
+        found, names = selection.keep(found, names, lambda record, _: dataset_key(record) in member_of)
+        found = [(folder, selection.as_member(record, member_of)) for folder, record in found]
         failures = {
             (*member_of[d, p], system): cause
             for (d, p, system), cause in failures.items()
@@ -92,7 +92,7 @@ def build(
         raise InputError(
             f"the baseline '{baseline}' is not in these results", remedy=did_you_mean(baseline, every)
         )
-    found, names = selection.on(keys, found, names)
+    found, names = selection.keep(found, names, lambda record, _: dataset_key(record) in shown)
     of_columns = contents.of_columns(found, names, baseline)
     place, left_out = selection.newest(found, names, of_columns)
     other, said = contents.checked(found, place, of_columns, baseline, allow_mixed=allow_mixed)
@@ -104,9 +104,8 @@ def build(
     board = Leaderboard(
         MAIN if len({c.metric for c in columns}) > 1 else columns[0].metric,
         columns, [], baseline, notes, lower=all(c.lower for c in columns), suite=suite, place=place,
+        members=None if whole is None else (len(columns), whole),
     )  # fmt: skip
-    if members is not None:
-        board.members = (len(columns), members)
     for system in every:
         cells = [_cell(column, system, place, failures, other) for column in columns]
         twins = [

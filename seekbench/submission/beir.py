@@ -64,15 +64,13 @@ def export(bundle: Bundle, report: Report) -> Submission:
 def _check_coverage(bundle: Bundle, report: Report) -> None:
     """Which of BEIR's datasets are lacking, and which results are of none of them; forums count as CQADupStack."""
     from seekbench.datasets.suites import suite
-    from seekbench.datasets.task_names import canonical
+    from seekbench.datasets.task_names import member_of
 
     groups = suite("beir").groups
     members = {id for _, ids in groups for id in ids}
-    by_last = {id.rpartition("/")[2]: id for id in members}
     there = set()
     for cell in bundle.cells:
-        id = canonical(cell.dataset)
-        id = id if id in members else by_last.get(cell.dataset, "")
+        id = member_of(cell.dataset, members)
         there.add(id)
         if not id:
             report.warning("no-beir", "this is none of BEIR's datasets", where=cell.label)

@@ -21,7 +21,7 @@ def judgments_of(cell: Cell, given: Path | None, store: Store) -> JudgmentColumn
         from seekbench.qrels_file import read_qrels
 
         return read_qrels(given)
-    from seekbench.datasets.again import collection_of
+    from seekbench.leaderboard.again import collection_of
 
     try:
         return _columns(collection_of(cell.record, store), cell)

@@ -77,7 +77,10 @@ def test_every_mistake_of_a_table_is_told_with_its_line(tmp_path: Path) -> None:
     assert "no such file or folder" in result.output
 
 
-def test_a_published_system_of_the_same_name_leaves_the_baseline(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("published", "baseline"), [("bm25", "run/bm25"), ("org/bm25", "bm25")])
+def test_a_published_system_of_a_like_name_leaves_the_baseline(
+    tmp_path: Path, published: str, baseline: str
+) -> None:
     from test_leaderboard import BM25, GEN, put
 
     from seekbench.leaderboard import records
@@ -85,20 +88,8 @@ def test_a_published_system_of_the_same_name_leaves_the_baseline(tmp_path: Path)
     for system, scores in (("bm25", BM25), ("gen", GEN)):
         folder = put(tmp_path / "run", system, scores)
         records.write(folder, {**records.read(folder), "baseline": "bm25"})
-    path = write(tmp_path / "t.csv", "system,dataset,ndcg@10", "bm25,scifact,0.5")
-    assert told(tmp_path / "run", path)["baseline"] == "run/bm25"
-
-
-def test_a_published_system_with_a_longer_name_leaves_the_baseline(tmp_path: Path) -> None:
-    from test_leaderboard import BM25, GEN, put
-
-    from seekbench.leaderboard import records
-
-    for system, scores in (("bm25", BM25), ("gen", GEN)):
-        folder = put(tmp_path / "run", system, scores)
-        records.write(folder, {**records.read(folder), "baseline": "bm25"})
-    path = write(tmp_path / "t.csv", "system,dataset,ndcg@10", "org/bm25,scifact,0.5")
-    assert told(tmp_path / "run", path)["baseline"] == "bm25"
+    path = write(tmp_path / "t.csv", "system,dataset,ndcg@10", f"{published},scifact,0.5")
+    assert told(tmp_path / "run", path)["baseline"] == baseline
 
 
 def test_published_systems_leave_the_groups_of_measured_ones(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from seekbench.collection import Dataset
-from seekbench.datasets import again
 from seekbench.datasets.load import load
 from seekbench.errors import InputError
+from seekbench.leaderboard import again
 from seekbench.store import Store
 
 

@@ -66,13 +66,18 @@ def test_names_that_mean_nothing(name: str) -> None:
         parse(name)
 
 
+def all_ranked(seed: int, queries: int, documents: int) -> tuple[np.random.Generator, Any, Run]:
+    """(generator, scores without ties, the run that ranks every document by them)"""
+    rng = np.random.default_rng(seed)
+    values = rng.permutation(queries * documents).reshape(queries, documents).astype(np.float32)
+    order = np.argsort(-values, axis=1)
+    return rng, values, Run(order, np.take_along_axis(values, order, axis=1))
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.integers(2, 30))
 def test_topics_are_scored_as_classes(seed: int, topics: int, documents: int) -> None:
-    rng = np.random.default_rng(seed)
-    values = rng.permutation(topics * documents).reshape(topics, documents).astype(np.float32)
+    rng, values, ranked = all_ranked(seed, topics, documents)
     classes = rng.integers(0, topics, documents)
-    order = np.argsort(-values, axis=1)
-    ranked = Run(order, np.take_along_axis(values, order, axis=1))
     qrels = Qrels.from_triples(
         classes, np.arange(documents), np.ones(documents), queries=topics, corpus_size=documents
     )
@@ -89,11 +94,8 @@ def test_topics_are_scored_as_classes(seed: int, topics: int, documents: int) ->
 @given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 12))
 def test_bitexts_are_scored_as_mteb_scores_them(seed: int, queries: int, documents: int) -> None:
     """mteb's bitext mining: f1_score of the places of first hits, weighted; accuracy is recall@1."""
-    rng = np.random.default_rng(seed)
-    values = rng.permutation(queries * documents).reshape(queries, documents).astype(np.float32)
+    rng, values, ranked = all_ranked(seed, queries, documents)
     gold = rng.integers(0, documents, queries)
-    order = np.argsort(-values, axis=1)
-    ranked = Run(order, np.take_along_axis(values, order, axis=1))
     qrels = Qrels.from_triples(
         np.arange(queries), gold, np.ones(queries), queries=queries, corpus_size=documents
     )

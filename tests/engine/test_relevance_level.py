@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import seekbench
 from seekbench.analysis import cases, cells
 from seekbench.cli.app import app
-from seekbench.datasets.again import dataset_of
+from seekbench.leaderboard.again import dataset_of
 from seekbench.metrics.measure import definitions, parse
 from seekbench.store import Store
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from seekbench.datasets.again import collection_of
 from seekbench.datasets.folder import Collection
 from seekbench.errors import InputError
+from seekbench.leaderboard.again import collection_of
 from seekbench.store import Store
 
 

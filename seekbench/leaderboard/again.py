@@ -10,6 +10,7 @@ from seekbench.collection import Dataset
 from seekbench.datasets.folder import Collection, open_collection, open_dataset
 from seekbench.datasets.load import KIND, load
 from seekbench.errors import InputError, SeekbenchError
+from seekbench.leaderboard.records import level_of
 from seekbench.store import Store
 
 #: Parts of a dataset that have a hash.
@@ -48,11 +49,6 @@ def dataset_of(record: Mapping[str, Any], store: Store) -> Dataset:
     )  # fmt: skip
     refuse_other(found, record)
     return found
-
-
-def level_of(record: Mapping[str, Any]) -> int:
-    """The lowest grade that counts as relevant for binary measures."""
-    return int(record.get("policies", {}).get("relevance_level", 1))
 
 
 def refuse_other(dataset: Dataset, record: Mapping[str, Any], where: Path | None = None) -> None:

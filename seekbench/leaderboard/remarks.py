@@ -57,6 +57,8 @@ def _coverage(place: Place, measure: Measure) -> list[str]:
     for (dataset, _, system), (_, record) in place.items():
         if is_published(record):
             continue
+        unexpected = (record["dataset"].get("source") or {}).get("unexpected") or []
+        notes += [f"{dataset}: {line}" for line in unexpected]
         pairs = record.get("pairs")
         if pairs and measure.base in OF_PAIRS and pairs["without_hit"]:
             notes.append(
@@ -67,8 +69,6 @@ def _coverage(place: Place, measure: Measure) -> list[str]:
         if measure.name not in record["metrics"]:
             notes.append(f"{system} has no {measure.name} on {dataset}: run it again with this metric")
             continue
-        unexpected = (record["dataset"].get("source") or {}).get("unexpected") or []
-        notes += [f"{dataset}: {line}" for line in unexpected]
         without, queries = record["queries_without_hits"], record["dataset"]["queries"]
         if without > (0 if record["retriever"]["type"] == "run_file" else 0.05 * queries):
             notes.append(
